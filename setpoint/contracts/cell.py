@@ -1,0 +1,296 @@
+"""The pipe between celld and a cell: inputs, decisions, effects, and the frames that carry them (proto/links.md).
+
+The cell decides and never acts; celld commits what it decided, then performs the effects and feeds back what happened.
+Frames are msgpack with a 4-byte big-endian length before each. Every frame names its session.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from setpoint.contracts.event import Event, NewEvent
+from setpoint.contracts.run import Outcome, RunState, Step, StepResult
+
+PROTOCOL = 1
+"""Version of these frames; a cell and a celld of N and N-1 can talk."""
+
+
+class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value of this pipe."""
+
+
+# Inputs: what happened in the world. The core never learns anything in another way.
+
+
+class Owned(Struct, tag="owned"):
+    """This host has just become the owner (or restarted the cell): look at what is open and ask for its recovery."""
+
+    host: str
+    restarted: bool = False
+
+
+class Delivered(Struct, tag="delivered"):
+    """A command from the inbox. ``attachment`` is the compiled set that an ``apply`` refers to."""
+
+    command_id: str
+    lane: int
+    inbox_seq: int
+    type: str
+    payload: Any
+    attachment: bytes | None = None
+
+
+class Tick(Struct, tag="tick"):
+    """The time that the last decision asked for (``wake_at``) has come."""
+
+
+class Materialized(Struct, tag="materialized"):
+    """The workspace of a generation stands. A changed host, ledger or number means the former workspace is lost."""
+
+    generation: int
+    sandbox_host: str
+    ledger_id: str
+    workspace_no: int
+
+
+class MaterializeFailed(Struct, tag="materialize_failed"):
+    """The workspace cannot be prepared and trying again will not help; ``reason`` is for people."""
+
+    generation: int
+    reason: str
+
+
+class StepEnded(Struct, tag="step_ended"):
+    """A step of an open run ended."""
+
+    execution_id: str
+    result: StepResult
+    enforced: dict[str, str] = {}
+
+
+class RunEnded(Struct, tag="run_ended"):
+    """An open run ended; no further step of it will follow."""
+
+    execution_id: str
+    outcome: Outcome
+    enforced: dict[str, str] = {}
+
+
+class RunFound(Struct, tag="run_found"):
+    """The answer to ``RecoverRun``. ``lost``: its fate cannot be learnt any more (new ledger, or the deadline)."""
+
+    execution_id: str
+    state: RunState | Literal["lost"]
+
+
+class RunRefused(Struct, tag="run_refused"):
+    """A run was refused for good before it began: nothing ran. ``code`` as in run.Refused."""
+
+    execution_id: str
+    code: str
+    detail: str
+
+
+class LockBusy(Struct, tag="lock_busy"):
+    """The decision that took a lock was not written, because another execution holds it."""
+
+    execution_id: str
+    key: str
+    holder: str
+
+
+Input = (
+    Owned
+    | Delivered
+    | Tick
+    | Materialized
+    | MaterializeFailed
+    | StepEnded
+    | RunEnded
+    | RunFound
+    | RunRefused
+    | LockBusy
+)
+
+
+# Effects: what celld is to do once the decision is committed.
+
+
+class Materialize(Struct, tag="materialize"):
+    """Prepare the workspace for a generation; answered by ``Materialized`` or ``MaterializeFailed``."""
+
+    generation: int
+    files: str
+
+
+class StartRun(Struct, tag="start_run"):
+    """Start the run of an execution; answered by ``StepEnded`` per step and ``RunEnded``, or ``RunRefused``.
+
+    ``seq_offset`` is the place of its started event among the events of the decision (0 = first): the run is
+    started under that seq. A re-sent start of an older decision gives ``seq`` itself.
+    """
+
+    execution_id: str
+    steps: tuple[Step, ...]
+    generation: int
+    asset: str = ""
+    seq_offset: int = 0
+    seq: int = 0
+    orphan_timeout_s: float = 600.0
+
+
+class RecoverRun(Struct, tag="recover_run"):
+    """Learn what became of an open run, after fencing its sandbox host; answered by ``RunFound``."""
+
+    execution_id: str
+    started_at: int
+    orphan_timeout_s: float = 600.0
+
+
+class AttachRun(Struct, tag="attach_run"):
+    """Get the results of a run after step ``after``: adopted while it runs, or fetched when it has finished."""
+
+    execution_id: str
+    after: int
+
+
+class CancelRun(Struct, tag="cancel_run"):
+    """End a run's process tree; answered by ``RunEnded``."""
+
+    execution_id: str
+
+
+class Release(Struct, tag="release"):
+    """Give up the session: ``close`` ends it for good. celld calls release() and drops the cell."""
+
+    mode: Literal["close", "hibernate", "drain", "move"]
+
+
+Effect = Materialize | StartRun | RecoverRun | AttachRun | CancelRun | Release
+
+
+class LockChange(Struct):
+    """A tenant-wide lock that the decision takes or gives, for the execution named."""
+
+    key: str
+    execution_id: str
+
+
+class AssetDoc(Struct):
+    """A changed row of the projection ``session_assets``; ``doc`` None deletes it."""
+
+    name: str
+    doc: dict[str, Any] | None
+
+
+class Decision(Struct):
+    """What the core decided on one input. Without events nothing is written and the effects may happen at once.
+
+    ``wake_at``: microseconds since the epoch at which the core wants a ``Tick``, or None. It replaces any former one.
+    """
+
+    events: tuple[NewEvent, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    wake_at: int | None = None
+    assets: tuple[AssetDoc, ...] = ()
+    takes: tuple[LockChange, ...] = ()
+    gives: tuple[LockChange, ...] = ()
+
+
+# Frames celld -> cell
+
+
+class Restore(Struct, tag="restore"):
+    """A part of the session's log, in order; after the ``last`` part the cell answers ``Restored``.
+
+    The first part of a session starts from nothing (later: from ``snapshot``).
+    """
+
+    session: str
+    events: tuple[Event, ...]
+    last: bool
+    snapshot: bytes | None = None
+
+
+class Deliver(Struct, tag="deliver"):
+    """One input with its time (microseconds since the epoch). One is in flight per session."""
+
+    session: str
+    input_no: int
+    now: int
+    input: Input
+
+
+class Committed(Struct, tag="committed"):
+    """The decision on ``input_no`` is in the log, its first event at ``first_seq``; the cell folds it now."""
+
+    session: str
+    input_no: int
+    first_seq: int
+    at: int
+    epoch: tuple[int, int]
+
+
+class Aborted(Struct, tag="aborted"):
+    """The decision on ``input_no`` was not written; the cell forgets it."""
+
+    session: str
+    input_no: int
+    reason: str
+    detail: str = ""
+
+
+class Drop(Struct, tag="drop"):
+    """The session is no longer this host's: forget it."""
+
+    session: str
+
+
+class Ping(Struct, tag="ping"):
+    """Answer with ``Pong`` of the same number."""
+
+    session: str
+    n: int
+
+
+ToCell = Restore | Deliver | Committed | Aborted | Drop | Ping
+
+
+# Frames cell -> celld
+
+
+class Hello(Struct, tag="hello"):
+    """The first frame of a cell."""
+
+    session: str
+    protocol: int
+    code_version: str
+    pid: int
+
+
+class Restored(Struct, tag="restored"):
+    """The log is folded up to ``head_seq``."""
+
+    session: str
+    head_seq: int
+
+
+class Decided(Struct, tag="decided"):
+    """The decision on ``input_no``, made on the state at ``base_seq``."""
+
+    session: str
+    input_no: int
+    base_seq: int
+    decision: Decision
+
+
+class Pong(Struct, tag="pong"):
+    """The answer to ``Ping``."""
+
+    session: str
+    n: int
+
+
+FromCell = Hello | Restored | Decided | Pong

@@ -1,0 +1,165 @@
+"""What one may ask of a session: the command types, their lanes and payloads.
+
+The gateway parses a body with ``parse_command`` before it enqueues (bad input is a 4xx there); the core parses the
+payload of an inbox row again with the same function, because a row is the truth and a gateway may be older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from setpoint.contracts.limits import LANE_CONTROL, LANE_WORK
+from setpoint.contracts.problem import Fault, Problem
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A payload whose unknown keys are an error."""
+
+
+class Generation(Strict):
+    """References to the two blobs of an applied project: the compiled resources and the file manifest (sha256 hex)."""
+
+    resources: str
+    files: str
+
+
+class Apply(Strict):
+    """Make a project the session's next generation. ``evaluate`` looks at every asset, changed or not."""
+
+    generation: Generation
+    evaluate: bool = False
+
+
+class Evaluate(Strict):
+    """Evaluate the named assets (none named: all). Ends when each has a verdict."""
+
+    select: list[str] = []
+
+
+class Sync(Strict):
+    """Sync the named assets in dependency order. ``stages`` is a subset of pre, run, post; empty means all."""
+
+    select: list[str]
+    stages: list[Literal["pre", "run", "post"]] = []
+
+
+class Cancel(Strict):
+    """Cancel a command and what it started, or the running sync of an asset. Exactly one of the two is given."""
+
+    command_id: str | None = None
+    asset: str | None = None
+
+
+class Suspend(Strict):
+    """Stop automatic syncs of the named assets until ``resume``."""
+
+    select: list[str]
+    reason: str = ""
+
+
+class Resume(Strict):
+    """Lift the suspension of the named assets and reset their failure counters."""
+
+    select: list[str]
+
+
+class Halt(Strict):
+    """Stop automatic syncs of the whole session until ``unhalt``."""
+
+    reason: str = ""
+
+
+class Unhalt(Strict):
+    """Lift the halt."""
+
+
+class Close(Strict):
+    """End the session: running work is cancelled, then the session takes no more commands."""
+
+
+class Tool(Strict):
+    """Run a tool in the session's sandbox: echo{text}, uppercase{text}, list_files{path?}, exec{argv, timeout_s?}."""
+
+    name: Literal["echo", "uppercase", "list_files", "exec"]
+    args: dict[str, Any] = {}
+
+
+Body = Apply | Evaluate | Sync | Cancel | Suspend | Resume | Halt | Unhalt | Close | Tool
+
+TYPES: Final[Mapping[str, type[Strict]]] = {
+    "apply": Apply,
+    "evaluate": Evaluate,
+    "sync": Sync,
+    "cancel": Cancel,
+    "suspend": Suspend,
+    "resume": Resume,
+    "halt": Halt,
+    "unhalt": Unhalt,
+    "close": Close,
+    "tool": Tool,
+}
+
+_CONTROL: Final = frozenset({"cancel", "suspend", "resume", "halt", "unhalt", "close"})
+
+
+def lane_of(kind: str) -> int:
+    """Return the lane of a command type: control commands overtake work (architecture.md section 4)."""
+    return LANE_CONTROL if kind in _CONTROL else LANE_WORK
+
+
+def parse_command(kind: str, payload: object) -> Body:
+    """Read a payload by its command type. Raises Problem validation-failed with a pointer to what is wrong."""
+    shape = TYPES.get(kind)
+    if shape is None:
+        known = ", ".join(sorted(TYPES))
+        fault = Fault("command.unknown-type", f"there is no command {kind!r}", pointer="/type", hint=f"one of: {known}")
+        raise Problem("validation-failed", f"there is no command {kind!r}; known are {known}", errors=[fault])
+    try:
+        body: Any = msgspec.convert(payload, shape)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `")
+        pointer = "/payload" + path.rstrip("`").removeprefix("$").replace(".", "/").replace("[...]", "")
+        code = "unknown-field" if "unknown field" in text else "validation-failed"
+        raise Problem(code, f"the payload of {kind!r}: {text}", errors=[Fault(code, text, pointer=pointer)]) from error
+    _check(kind, body)
+    return body  # type: ignore[no-any-return]  # convert() is typed by a runtime value
+
+
+def _check(kind: str, body: object) -> None:
+    """Apply the rules that a shape alone cannot say."""
+    if isinstance(body, Cancel) and (body.command_id is None) == (body.asset is None):
+        raise Problem("validation-failed", "cancel takes either command_id or asset")
+    if isinstance(body, Sync | Suspend | Resume) and not body.select:
+        raise Problem("validation-failed", f"{kind} needs at least one name in select")
+    if isinstance(body, Tool):
+        _check_tool(body)
+
+
+_TOOL_ARGS: Final = {
+    "echo": {"text"},
+    "uppercase": {"text"},
+    "list_files": {"path"},
+    "exec": {"argv", "timeout_s"},
+}
+
+
+def _check_tool(tool: Tool) -> None:
+    args = tool.args
+    allowed = _TOOL_ARGS[tool.name]
+    unknown = sorted(set(args) - allowed)
+    if unknown:
+        raise Problem("unknown-field", f"tool {tool.name} does not take {unknown[0]!r}; it takes {sorted(allowed)}")
+    if tool.name in ("echo", "uppercase") and not isinstance(args.get("text"), str):
+        raise Problem("validation-failed", f"tool {tool.name} needs args.text, a string")
+    if tool.name == "list_files" and not isinstance(args.get("path", "."), str):
+        raise Problem("validation-failed", "tool list_files takes args.path, a string")
+    if tool.name == "exec":
+        argv = args.get("argv")
+        if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv) or not argv[0]:
+            raise Problem("validation-failed", "tool exec needs args.argv, a list of strings")
+        timeout = args.get("timeout_s", 60)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
+            raise Problem("validation-failed", "tool exec takes args.timeout_s between 0 and 3600")

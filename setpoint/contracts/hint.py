@@ -1,0 +1,112 @@
+"""Frames of the links that carry hints and heartbeats: gateway <-> celld, any host <-> broker (proto/links.md).
+
+Nothing here carries authority: every one of these frames may be lost, and a poll finds what it said.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from setpoint.contracts.run import OutputIs, Refused
+
+Role = Literal["cell", "sandbox", "gateway"]
+"""What a host is. The broker certifies it in the host token."""
+
+
+class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value of these links; unknown fields are ignored."""
+
+
+# Gateway -> celld
+
+
+class Poke(Struct, tag="poke"):
+    """The inbox of a session grew, or a new session is due: look now. No answer."""
+
+    tenant: str
+    session: str
+
+
+class ReadSessionOutput(Struct, tag="read_output"):
+    """Read a run's output, relayed by the owner of its session to its sandbox host. Answer: OutputIs or Refused."""
+
+    id: int
+    tenant: str
+    session: str
+    run_id: str
+    step: int
+    stream: Literal["stdout", "stderr"]
+    offset: int
+    limit: int
+
+
+# celld -> gateway
+
+
+class Moved(Struct, tag="moved"):
+    """The heads of these sessions moved: (tenant, session, head_seq). Sent to every connected gateway."""
+
+    heads: tuple[tuple[str, str, int], ...]
+
+
+ToCelld = Poke | ReadSessionOutput
+FromCelld = Moved | OutputIs | Refused
+
+
+# Host -> broker, over /ws
+
+
+class Join(Struct, tag="join"):
+    """First frame of a host: who it is. ``join_token`` is needed only while it has no host token yet."""
+
+    id: int
+    host: str
+    role: Role
+    public_key: str
+    incarnation: str
+    address: str = ""
+    ledger_id: str = ""
+    join_token: str = ""
+    capacity: dict[str, Any] = {}
+
+
+class Beat(Struct, tag="beat"):
+    """Heartbeat with capacity, every limits.LEASE_RENEW_S. No answer."""
+
+    capacity: dict[str, Any] = {}
+
+
+class Place(Struct, tag="place"):
+    """Ask which host to use for a session; ``sticky`` is the one it had. Answer: ``Placed`` or ``Refused``."""
+
+    id: int
+    role: Literal["cell", "sandbox"]
+    session: str
+    sticky: str = ""
+    avoid: str = ""
+
+
+# Broker -> host
+
+
+class Welcome(Struct, tag="welcome"):
+    """The host is admitted: its certificate, and the broker keys that verify others' (kid -> base64url public key)."""
+
+    id: int
+    host_token: str
+    keys: dict[str, str]
+
+
+class Placed(Struct, tag="placed"):
+    """Use this host."""
+
+    id: int
+    host: str
+    address: str
+    incarnation: str
+
+
+ToBroker = Join | Beat | Place
+FromBroker = Welcome | Placed | Refused

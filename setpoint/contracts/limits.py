@@ -1,0 +1,90 @@
+"""Every bound in the system, in one place; their relations are asserted below (architecture.md section 9).
+
+A queue, a frame, a wait, a retry without a constant from here is a defect.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
+# Edge
+REQUEST_BYTES_MAX: Final = 1 * MIB
+BLOB_BYTES_MAX: Final = 64 * MIB
+HEADER_BYTES_MAX: Final = 16 * KIB
+JSON_DEPTH_MAX: Final = 32
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+PAGE_ITEMS_MAX: Final = 500
+PAGE_ITEMS_DEFAULT: Final = 100
+SSE_BUFFER_BYTES_MAX: Final = 256 * KIB
+SSE_HEARTBEAT_S: Final = 15.0
+SSE_WRITE_S_MAX: Final = 20.0
+SSE_CLIENTS_MAX: Final = 2000
+
+# Projects
+MANIFEST_FILE_BYTES_MAX: Final = 256 * KIB
+YAML_DEPTH_MAX: Final = 32
+YAML_NODES_MAX: Final = 10_000
+YAML_ALIASES_MAX: Final = 64
+PROJECT_BYTES_MAX: Final = 64 * MIB
+PROJECT_FILES_MAX: Final = 2000
+PROJECT_PATH_BYTES_MAX: Final = 512
+ASSETS_MAX: Final = 10_000
+FAULTS_MAX: Final = 200
+COMPILE_S_MAX: Final = 5.0
+COMPILE_QUEUE_MAX: Final = 32
+
+# Log and inbox
+EVENT_BYTES_MAX: Final = 32 * KIB
+EVENTS_PER_DECISION_MAX: Final = 2000
+LANE_CONTROL: Final = 0
+LANE_WORK: Final = 1
+UNENDED_MAX: Final = {LANE_CONTROL: 20, LANE_WORK: 100}
+IDEMPOTENCY_TTL_S: Final = 24 * 3600
+BATCH_SESSIONS_MAX: Final = 64
+BATCH_BYTES_MAX: Final = 4 * MIB
+RESTORE_EVENTS_PER_FRAME: Final = 500
+INBOX_READ_MAX: Final = 50
+
+# Frames between processes
+LINK_FRAME_BYTES_MAX: Final = 4 * MIB
+LINK_PENDING_MAX: Final = 1024
+CELL_FRAME_BYTES_MAX: Final = 64 * MIB
+SESSION_INPUTS_MAX: Final = 4096
+
+# Ownership (architecture.md section 5)
+LEASE_TTL_S: Final = 10.0
+LEASE_RENEW_S: Final = 2.0
+LEASE_START_FRACTION: Final = 2 / 3
+WAKE_CLAIM_HOLD_S: Final = 5.0
+WAKE_CLAIM_MAX: Final = 100
+POLL_S: Final = 1.0
+CELL_START_S_MAX: Final = 10.0
+FORKS_OUTSTANDING_MAX: Final = 32
+ORPHAN_TIMEOUT_S: Final = 600.0
+HOST_TOKEN_S: Final = 7 * 24 * 3600
+HOST_TOKEN_RENEW_S: Final = 24 * 3600
+GRANT_S: Final = 600
+PROOF_S: Final = 60
+CLOCK_LEEWAY_S: Final = 30
+TOKEN_BYTES_MAX: Final = 4 * KIB
+
+# Sandboxes
+OUTPUT_BYTES_MAX: Final = 8 * MIB
+OUTPUT_TAIL_BYTES: Final = 4 * KIB
+OUTPUT_READ_BYTES_MAX: Final = 256 * KIB
+RUN_STEPS_MAX: Final = 200
+STEP_TIMEOUT_S_MAX: Final = 24 * 3600.0
+RUNS_PER_HOST_MAX: Final = 64
+KILL_GRACE_S: Final = 5.0
+LEDGER_KEEP_S: Final = 24 * 3600.0
+
+assert LEASE_RENEW_S * 3 < LEASE_TTL_S, "a lease must survive two lost renewals"
+assert PROOF_S < GRANT_S < HOST_TOKEN_S, "what is narrower lives shorter"
+assert EVENT_BYTES_MAX * BATCH_SESSIONS_MAX <= BATCH_BYTES_MAX, "one large event of every session fits a batch"
+assert OUTPUT_TAIL_BYTES * 2 < EVENT_BYTES_MAX, "both tails of a step fit its event"
+assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX
+assert MANIFEST_FILE_BYTES_MAX < REQUEST_BYTES_MAX <= BLOB_BYTES_MAX
+assert LEASE_TTL_S < ORPHAN_TIMEOUT_S, "an orphan outlives the lease, so that it can be adopted"
