@@ -24,14 +24,14 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
 # Inputs: what happened in the world. The core never learns anything in another way.
 
 
-class Owned(Struct, tag="owned"):
+class Owned(Struct, tag="owned", frozen=True):
     """This host has just become the owner (or restarted the cell): look at what is open and ask for its recovery."""
 
     host: str
     restarted: bool = False
 
 
-class Delivered(Struct, tag="delivered"):
+class Delivered(Struct, tag="delivered", frozen=True):
     """A command from the inbox. ``attachment`` is the compiled set that an ``apply`` refers to."""
 
     command_id: str
@@ -42,11 +42,11 @@ class Delivered(Struct, tag="delivered"):
     attachment: bytes | None = None
 
 
-class Tick(Struct, tag="tick"):
+class Tick(Struct, tag="tick", frozen=True):
     """The time that the last decision asked for (``wake_at``) has come."""
 
 
-class Materialized(Struct, tag="materialized"):
+class Materialized(Struct, tag="materialized", frozen=True):
     """The workspace of a generation stands. A changed host, ledger or number means the former workspace is lost."""
 
     generation: int
@@ -55,14 +55,14 @@ class Materialized(Struct, tag="materialized"):
     workspace_no: int
 
 
-class MaterializeFailed(Struct, tag="materialize_failed"):
+class MaterializeFailed(Struct, tag="materialize_failed", frozen=True):
     """The workspace cannot be prepared and trying again will not help; ``reason`` is for people."""
 
     generation: int
     reason: str
 
 
-class StepEnded(Struct, tag="step_ended"):
+class StepEnded(Struct, tag="step_ended", frozen=True):
     """A step of an open run ended."""
 
     execution_id: str
@@ -70,7 +70,7 @@ class StepEnded(Struct, tag="step_ended"):
     enforced: dict[str, str] = {}
 
 
-class RunEnded(Struct, tag="run_ended"):
+class RunEnded(Struct, tag="run_ended", frozen=True):
     """An open run ended; no further step of it will follow."""
 
     execution_id: str
@@ -78,14 +78,14 @@ class RunEnded(Struct, tag="run_ended"):
     enforced: dict[str, str] = {}
 
 
-class RunFound(Struct, tag="run_found"):
+class RunFound(Struct, tag="run_found", frozen=True):
     """The answer to ``RecoverRun``. ``lost``: its fate cannot be learnt any more (new ledger, or the deadline)."""
 
     execution_id: str
     state: RunState | Literal["lost"]
 
 
-class RunRefused(Struct, tag="run_refused"):
+class RunRefused(Struct, tag="run_refused", frozen=True):
     """A run was refused for good before it began: nothing ran. ``code`` as in run.Refused."""
 
     execution_id: str
@@ -93,7 +93,7 @@ class RunRefused(Struct, tag="run_refused"):
     detail: str
 
 
-class LockBusy(Struct, tag="lock_busy"):
+class LockBusy(Struct, tag="lock_busy", frozen=True):
     """The decision that took a lock was not written, because another execution holds it."""
 
     execution_id: str
@@ -118,14 +118,14 @@ Input = (
 # Effects: what celld is to do once the decision is committed.
 
 
-class Materialize(Struct, tag="materialize"):
+class Materialize(Struct, tag="materialize", frozen=True):
     """Prepare the workspace for a generation; answered by ``Materialized`` or ``MaterializeFailed``."""
 
     generation: int
     files: str
 
 
-class StartRun(Struct, tag="start_run"):
+class StartRun(Struct, tag="start_run", frozen=True):
     """Start the run of an execution; answered by ``StepEnded`` per step and ``RunEnded``, or ``RunRefused``.
 
     ``seq_offset`` is the place of its started event among the events of the decision (0 = first): the run is
@@ -141,7 +141,7 @@ class StartRun(Struct, tag="start_run"):
     orphan_timeout_s: float = 600.0
 
 
-class RecoverRun(Struct, tag="recover_run"):
+class RecoverRun(Struct, tag="recover_run", frozen=True):
     """Learn what became of an open run, after fencing its sandbox host; answered by ``RunFound``."""
 
     execution_id: str
@@ -149,20 +149,20 @@ class RecoverRun(Struct, tag="recover_run"):
     orphan_timeout_s: float = 600.0
 
 
-class AttachRun(Struct, tag="attach_run"):
+class AttachRun(Struct, tag="attach_run", frozen=True):
     """Get the results of a run after step ``after``: adopted while it runs, or fetched when it has finished."""
 
     execution_id: str
     after: int
 
 
-class CancelRun(Struct, tag="cancel_run"):
+class CancelRun(Struct, tag="cancel_run", frozen=True):
     """End a run's process tree; answered by ``RunEnded``."""
 
     execution_id: str
 
 
-class Release(Struct, tag="release"):
+class Release(Struct, tag="release", frozen=True):
     """Give up the session: ``close`` ends it for good. celld calls release() and drops the cell."""
 
     mode: Literal["close", "hibernate", "drain", "move"]
@@ -171,21 +171,21 @@ class Release(Struct, tag="release"):
 Effect = Materialize | StartRun | RecoverRun | AttachRun | CancelRun | Release
 
 
-class LockChange(Struct):
+class LockChange(Struct, frozen=True):
     """A tenant-wide lock that the decision takes or gives, for the execution named."""
 
     key: str
     execution_id: str
 
 
-class AssetDoc(Struct):
+class AssetDoc(Struct, frozen=True):
     """A changed row of the projection ``session_assets``; ``doc`` None deletes it."""
 
     name: str
     doc: dict[str, Any] | None
 
 
-class Decision(Struct):
+class Decision(Struct, frozen=True):
     """What the core decided on one input. Without events nothing is written and the effects may happen at once.
 
     ``wake_at``: microseconds since the epoch at which the core wants a ``Tick``, or None. It replaces any former one.
@@ -202,7 +202,7 @@ class Decision(Struct):
 # Frames celld -> cell
 
 
-class Restore(Struct, tag="restore"):
+class Restore(Struct, tag="restore", frozen=True):
     """A part of the session's log, in order; after the ``last`` part the cell answers ``Restored``.
 
     The first part of a session starts from nothing (later: from ``snapshot``).
@@ -214,7 +214,7 @@ class Restore(Struct, tag="restore"):
     snapshot: bytes | None = None
 
 
-class Deliver(Struct, tag="deliver"):
+class Deliver(Struct, tag="deliver", frozen=True):
     """One input with its time (microseconds since the epoch). One is in flight per session."""
 
     session: str
@@ -223,7 +223,7 @@ class Deliver(Struct, tag="deliver"):
     input: Input
 
 
-class Committed(Struct, tag="committed"):
+class Committed(Struct, tag="committed", frozen=True):
     """The decision on ``input_no`` is in the log, its first event at ``first_seq``; the cell folds it now."""
 
     session: str
@@ -233,7 +233,7 @@ class Committed(Struct, tag="committed"):
     epoch: tuple[int, int]
 
 
-class Aborted(Struct, tag="aborted"):
+class Aborted(Struct, tag="aborted", frozen=True):
     """The decision on ``input_no`` was not written; the cell forgets it."""
 
     session: str
@@ -242,13 +242,13 @@ class Aborted(Struct, tag="aborted"):
     detail: str = ""
 
 
-class Drop(Struct, tag="drop"):
+class Drop(Struct, tag="drop", frozen=True):
     """The session is no longer this host's: forget it."""
 
     session: str
 
 
-class Ping(Struct, tag="ping"):
+class Ping(Struct, tag="ping", frozen=True):
     """Answer with ``Pong`` of the same number."""
 
     session: str
@@ -261,7 +261,7 @@ ToCell = Restore | Deliver | Committed | Aborted | Drop | Ping
 # Frames cell -> celld
 
 
-class Hello(Struct, tag="hello"):
+class Hello(Struct, tag="hello", frozen=True):
     """The first frame of a cell."""
 
     session: str
@@ -270,14 +270,14 @@ class Hello(Struct, tag="hello"):
     pid: int
 
 
-class Restored(Struct, tag="restored"):
+class Restored(Struct, tag="restored", frozen=True):
     """The log is folded up to ``head_seq``."""
 
     session: str
     head_seq: int
 
 
-class Decided(Struct, tag="decided"):
+class Decided(Struct, tag="decided", frozen=True):
     """The decision on ``input_no``, made on the state at ``base_seq``."""
 
     session: str
@@ -286,7 +286,7 @@ class Decided(Struct, tag="decided"):
     decision: Decision
 
 
-class Pong(Struct, tag="pong"):
+class Pong(Struct, tag="pong", frozen=True):
     """The answer to ``Ping``."""
 
     session: str

@@ -19,68 +19,68 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """A payload whose unknown keys are an error."""
 
 
-class Generation(Strict):
+class Generation(Strict, frozen=True):
     """References to the two blobs of an applied project: the compiled resources and the file manifest (sha256 hex)."""
 
     resources: str
     files: str
 
 
-class Apply(Strict):
+class Apply(Strict, frozen=True):
     """Make a project the session's next generation. ``evaluate`` looks at every asset, changed or not."""
 
     generation: Generation
     evaluate: bool = False
 
 
-class Evaluate(Strict):
+class Evaluate(Strict, frozen=True):
     """Evaluate the named assets (none named: all). Ends when each has a verdict."""
 
     select: list[str] = []
 
 
-class Sync(Strict):
+class Sync(Strict, frozen=True):
     """Sync the named assets in dependency order. ``stages`` is a subset of pre, run, post; empty means all."""
 
     select: list[str]
     stages: list[Literal["pre", "run", "post"]] = []
 
 
-class Cancel(Strict):
+class Cancel(Strict, frozen=True):
     """Cancel a command and what it started, or the running sync of an asset. Exactly one of the two is given."""
 
     command_id: str | None = None
     asset: str | None = None
 
 
-class Suspend(Strict):
+class Suspend(Strict, frozen=True):
     """Stop automatic syncs of the named assets until ``resume``."""
 
     select: list[str]
     reason: str = ""
 
 
-class Resume(Strict):
+class Resume(Strict, frozen=True):
     """Lift the suspension of the named assets and reset their failure counters."""
 
     select: list[str]
 
 
-class Halt(Strict):
+class Halt(Strict, frozen=True):
     """Stop automatic syncs of the whole session until ``unhalt``."""
 
     reason: str = ""
 
 
-class Unhalt(Strict):
+class Unhalt(Strict, frozen=True):
     """Lift the halt."""
 
 
-class Close(Strict):
+class Close(Strict, frozen=True):
     """End the session: running work is cancelled, then the session takes no more commands."""
 
 
-class Tool(Strict):
+class Tool(Strict, frozen=True):
     """Run a tool in the session's sandbox: echo{text}, uppercase{text}, list_files{path?}, exec{argv, timeout_s?}."""
 
     name: Literal["echo", "uppercase", "list_files", "exec"]

@@ -22,14 +22,14 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
 # Gateway -> celld
 
 
-class Poke(Struct, tag="poke"):
+class Poke(Struct, tag="poke", frozen=True):
     """The inbox of a session grew, or a new session is due: look now. No answer."""
 
     tenant: str
     session: str
 
 
-class ReadSessionOutput(Struct, tag="read_output"):
+class ReadSessionOutput(Struct, tag="read_output", frozen=True):
     """Read a run's output, relayed by the owner of its session to its sandbox host. Answer: OutputIs or Refused."""
 
     id: int
@@ -45,7 +45,7 @@ class ReadSessionOutput(Struct, tag="read_output"):
 # celld -> gateway
 
 
-class Moved(Struct, tag="moved"):
+class Moved(Struct, tag="moved", frozen=True):
     """The heads of these sessions moved: (tenant, session, head_seq). Sent to every connected gateway."""
 
     heads: tuple[tuple[str, str, int], ...]
@@ -58,7 +58,7 @@ FromCelld = Moved | OutputIs | Refused
 # Host -> broker, over /ws
 
 
-class Join(Struct, tag="join"):
+class Join(Struct, tag="join", frozen=True):
     """First frame of a host: who it is. ``join_token`` is needed only while it has no host token yet."""
 
     id: int
@@ -72,13 +72,13 @@ class Join(Struct, tag="join"):
     capacity: dict[str, Any] = {}
 
 
-class Beat(Struct, tag="beat"):
+class Beat(Struct, tag="beat", frozen=True):
     """Heartbeat with capacity, every limits.LEASE_RENEW_S. No answer."""
 
     capacity: dict[str, Any] = {}
 
 
-class Place(Struct, tag="place"):
+class Place(Struct, tag="place", frozen=True):
     """Ask which host to use for a session; ``sticky`` is the one it had. Answer: ``Placed`` or ``Refused``."""
 
     id: int
@@ -91,7 +91,7 @@ class Place(Struct, tag="place"):
 # Broker -> host
 
 
-class Welcome(Struct, tag="welcome"):
+class Welcome(Struct, tag="welcome", frozen=True):
     """The host is admitted: its certificate, and the broker keys that verify others' (kid -> base64url public key)."""
 
     id: int
@@ -99,7 +99,7 @@ class Welcome(Struct, tag="welcome"):
     keys: dict[str, str]
 
 
-class Placed(Struct, tag="placed"):
+class Placed(Struct, tag="placed", frozen=True):
     """Use this host."""
 
     id: int

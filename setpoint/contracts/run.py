@@ -25,7 +25,7 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
     """A value of this link; unknown fields are ignored, so that N and N-1 can talk."""
 
 
-class ClockToken(Struct):
+class ClockToken(Struct, frozen=True):
     """A reading of a sandbox host's CLOCK_BOOTTIME (``clock_s``), bound to that boot, ledger and process."""
 
     boot_id: str
@@ -34,7 +34,7 @@ class ClockToken(Struct):
     clock_s: float
 
 
-class Step(Struct):
+class Step(Struct, frozen=True):
     """One command of a run. ``kind`` rules the order: stages stop at the first that fails, conditions follow them."""
 
     index: int
@@ -45,7 +45,7 @@ class Step(Struct):
     env: tuple[tuple[str, str], ...] = ()
 
 
-class RunSpec(Struct):
+class RunSpec(Struct, frozen=True):
     """One sandbox allocation. ``run_id`` is the execution id; ``seq`` is the log position it was started under."""
 
     run_id: str
@@ -60,7 +60,7 @@ class RunSpec(Struct):
     orphan_timeout_s: float = 600.0
 
 
-class OutputRef(Struct):
+class OutputRef(Struct, frozen=True):
     """Where the output of one stream is: ``object`` is its key in the object store once the step has ended.
 
     ``bytes`` and ``sha256`` are of what was kept; ``truncated`` says that more was written than is kept; ``tail`` is
@@ -74,7 +74,7 @@ class OutputRef(Struct):
     tail: str = ""
 
 
-class StepResult(Struct):
+class StepResult(Struct, frozen=True):
     """The end of one step. Exactly one of ``exit_code``, ``signal``, ``error`` says how.
 
     ``error`` is for a step that has no exit of its own: ``spawn`` (it could not be started: ``detail`` says why),
@@ -102,13 +102,13 @@ class StepResult(Struct):
 # Requests (celld -> sandboxd)
 
 
-class Clock(Struct, tag="clock"):
+class Clock(Struct, tag="clock", frozen=True):
     """Read the host's clock; answered by ``ClockIs``. Needs no grant."""
 
     id: int
 
 
-class Fence(Struct, tag="fence"):
+class Fence(Struct, tag="fence", frozen=True):
     """Raise the session's epoch floor, durably. Nothing of an older epoch starts after the answer ``Fenced``."""
 
     id: int
@@ -117,7 +117,7 @@ class Fence(Struct, tag="fence"):
     epoch: Epoch
 
 
-class Materialize(Struct, tag="materialize"):
+class Materialize(Struct, tag="materialize", frozen=True):
     """Bring the workspace to a generation's files; ``files`` is the sha256 of its manifest. Answer: ``Done``.
 
     Files of the manifest overwrite; files that left it are deleted when unchanged since; all others are kept.
@@ -134,7 +134,7 @@ class Materialize(Struct, tag="materialize"):
     files: str
 
 
-class Start(Struct, tag="start"):
+class Start(Struct, tag="start", frozen=True):
     """Start a run once. Repeated for a known run id it changes nothing. Answer: ``Started`` with that run's state."""
 
     id: int
@@ -143,7 +143,7 @@ class Start(Struct, tag="start"):
     spec: RunSpec
 
 
-class Attach(Struct, tag="attach"):
+class Attach(Struct, tag="attach", frozen=True):
     """Get a run's results from step ``after + 1`` on, past and future, on this link. Answer: ``Started``."""
 
     id: int
@@ -154,14 +154,14 @@ class Attach(Struct, tag="attach"):
     after: int = -1
 
 
-class KeepAlive(Struct, tag="keepalive"):
+class KeepAlive(Struct, tag="keepalive", frozen=True):
     """Move the orphan deadline of these sessions' runs to ``token`` + their orphan timeout. No answer."""
 
     token: ClockToken
     sessions: tuple[tuple[str, Epoch], ...]
 
 
-class Cancel(Struct, tag="cancel"):
+class Cancel(Struct, tag="cancel", frozen=True):
     """End a run: its whole process tree dies. Answer: ``Done``; the run then ends as ``cancelled``."""
 
     id: int
@@ -171,7 +171,7 @@ class Cancel(Struct, tag="cancel"):
     run_id: str
 
 
-class ReadOutput(Struct, tag="output"):
+class ReadOutput(Struct, tag="output", frozen=True):
     """Read spooled output from a byte offset. Answer: ``OutputIs``."""
 
     id: int
@@ -187,14 +187,14 @@ class ReadOutput(Struct, tag="output"):
 # Answers and pushes (sandboxd -> celld)
 
 
-class ClockIs(Struct, tag="clock_is"):
+class ClockIs(Struct, tag="clock_is", frozen=True):
     """The clock, read after the request arrived."""
 
     id: int
     token: ClockToken
 
 
-class Fenced(Struct, tag="fenced"):
+class Fenced(Struct, tag="fenced", frozen=True):
     """The floor is on disk. ``runs`` names every run of the session in the ledger; all others are ``never_seen``."""
 
     id: int
@@ -203,7 +203,7 @@ class Fenced(Struct, tag="fenced"):
     seq: int = 0
 
 
-class Started(Struct, tag="started"):
+class Started(Struct, tag="started", frozen=True):
     """The run is in the ledger, in this state (``running``, or what it came to already)."""
 
     id: int
@@ -211,14 +211,14 @@ class Started(Struct, tag="started"):
     state: RunState
 
 
-class Done(Struct, tag="done"):
+class Done(Struct, tag="done", frozen=True):
     """The request was carried out."""
 
     id: int
     detail: str = ""
 
 
-class Refused(Struct, tag="refused"):
+class Refused(Struct, tag="refused", frozen=True):
     """The request was not carried out and nothing was changed. ``code`` says why; ``retry`` whether it may pass later.
 
     Codes: ``stale-epoch`` ``stale-token`` ``bad-grant`` ``unknown-run`` ``unknown-workspace`` ``no-capacity``
@@ -231,7 +231,7 @@ class Refused(Struct, tag="refused"):
     retry: bool = False
 
 
-class OutputIs(Struct, tag="output_is"):
+class OutputIs(Struct, tag="output_is", frozen=True):
     """Bytes from the asked offset; ``eof`` when the step has ended and nothing follows."""
 
     id: int
@@ -241,14 +241,14 @@ class OutputIs(Struct, tag="output_is"):
     truncated: bool = False
 
 
-class StepDone(Struct, tag="step_done"):
+class StepDone(Struct, tag="step_done", frozen=True):
     """A step of an attached run ended."""
 
     run_id: str
     result: StepResult
 
 
-class RunDone(Struct, tag="run_done"):
+class RunDone(Struct, tag="run_done", frozen=True):
     """An attached run ended. ``enforced`` says what held: {"isolation": "bwrap", "memory": "none", ...}."""
 
     run_id: str

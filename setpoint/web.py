@@ -1,0 +1,186 @@
+"""The HTTP pieces every daemon shares: problem documents, health, metrics, loop lag, and the server side of links.
+
+gateway, broker, celld and sandboxd build their aiohttp applications from these; no route of a product lives here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import prometheus_client
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from setpoint import failpoints, runtime
+from setpoint.contracts import codec, limits
+from setpoint.contracts.grant import HostClaims, Proof, TokenRefused
+from setpoint.contracts.problem import Problem
+
+LOOP_LAG: Final = prometheus_client.Gauge(
+    "setpoint_loop_lag_seconds", "How late the event loop woke up, the worst of the last ten seconds"
+)
+_LAG_TICK_S: Final = 0.02
+
+
+def problem_response(problem: Problem, request_id: str = "") -> web.Response:
+    """Render a Problem as ``application/problem+json``."""
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    return web.Response(
+        status=problem.kind.status,
+        body=codec.canonical_json(problem.document(request_id)),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+_STATUS_CODES: Final = {400: "invalid-request", 404: "not-found", 405: "invalid-request", 413: "payload-too-large"}
+
+
+@web.middleware
+async def problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn every error of a route into a problem document; what nobody expected is ``internal`` and logged."""
+    request_id = runtime.new_id()
+    request["request_id"] = request_id
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem_response(problem, request_id)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = _STATUS_CODES.get(error.status, "invalid-request")
+        response = problem_response(Problem(code, error.reason or "the request was refused"), request_id)
+        response.set_status(error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except (asyncio.CancelledError, ConnectionResetError):
+        raise
+    except Exception:  # an entry point: the caller gets a clean 500, the log gets the rest
+        runtime.log().exception("request failed", request_id=request_id, method=request.method, path=request.path)
+        return problem_response(Problem("internal", "Setpoint made a mistake; the log has it"), request_id)
+
+
+def add_health(
+    app: web.Application, facts: Callable[[], Mapping[str, object]], ready: Callable[[], Awaitable[list[str]]]
+) -> None:
+    """Add ``/healthz`` (alive: ``facts``), ``/readyz`` (503 with what ``ready`` says is missing) and ``/metrics``."""
+
+    async def healthz(request: web.Request) -> web.Response:
+        body = {"status": "ok"} | dict(facts())
+        if failpoints.FAILPOINTS.armed:
+            body["failpoints"] = sorted(failpoints.FAILPOINTS.armed)
+        return web.json_response(body)
+
+    async def readyz(request: web.Request) -> web.Response:
+        missing = await ready()
+        if missing:
+            raise Problem("unavailable", "not ready: " + "; ".join(missing), retry_after_s=1)
+        return web.json_response({"status": "ready"})
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(body=prometheus_client.generate_latest(), content_type="text/plain", charset="utf-8")
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    app.cleanup_ctx.append(_watch_loop_lag)
+
+
+async def _watch_loop_lag(app: web.Application) -> AsyncIterator[None]:
+    task = asyncio.create_task(_measure_loop_lag())
+    yield
+    task.cancel()
+
+
+async def _measure_loop_lag() -> None:
+    worst: list[tuple[float, float]] = []
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(_LAG_TICK_S)
+        after = time.monotonic()
+        lag = after - before - _LAG_TICK_S
+        worst = [(at, value) for at, value in worst if at > after - 10 and value > lag]
+        worst.append((after, lag))
+        LOOP_LAG.set(max(value for _, value in worst))
+
+
+async def serve_app(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Start an application; returns its runner (call ``cleanup``) and the port it really listens on."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=512)
+    await site.start()
+    return runner, int(runner.addresses[0][1])
+
+
+class Peer:
+    """The other end of an accepted link. ``send`` never blocks: a peer that does not read is cut off."""
+
+    def __init__(self, socket: web.WebSocketResponse, claims: HostClaims | None, proof: Proof | None) -> None:
+        self._socket, self.claims, self.proof = socket, claims, proof
+        self._outbox: asyncio.Queue[bytes] = asyncio.Queue(limits.LINK_PENDING_MAX)
+        self.closed = False
+
+    def send(self, frame: object) -> bool:
+        """Queue a frame; returns False when the peer is gone or does not keep up (it is then closed)."""
+        if self.closed:
+            return False
+        if self._outbox.full():
+            self.closed = True
+            return False
+        self._outbox.put_nowait(codec.pack(frame))
+        return True
+
+    async def _write(self) -> None:
+        while not self.closed:
+            await self._socket.send_bytes(await self._outbox.get())
+        await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too slow")
+
+
+async def serve_link(
+    request: web.Request,
+    *,
+    frames: Any,
+    on_frame: Callable[[Peer, Any], Awaitable[None]],
+    check: Callable[[Mapping[str, str]], tuple[HostClaims, Proof]] | None,
+    on_open: Callable[[Peer], None] = lambda peer: None,
+    on_close: Callable[[Peer], None] = lambda peer: None,
+) -> web.StreamResponse:
+    """Accept a link and hand each frame of the union ``frames`` to ``on_frame``, in order.
+
+    ``check`` verifies the handshake headers (401 when they do not hold); None accepts anybody and leaves it to the
+    first frame. ``on_frame`` is awaited before the next frame is read: start a task for anything long.
+    """
+    claims: HostClaims | None = None
+    proof: Proof | None = None
+    if check is not None:
+        try:
+            claims, proof = check(request.headers)
+        except TokenRefused as error:
+            raise Problem("unauthenticated", str(error)) from error
+    socket = web.WebSocketResponse(compress=False, max_msg_size=limits.LINK_FRAME_BYTES_MAX, heartbeat=5.0)
+    await socket.prepare(request)
+    peer = Peer(socket, claims, proof)
+    unpack = codec.Unpacker(frames)
+    writer = asyncio.create_task(peer._write())
+    on_open(peer)
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.BINARY:
+                continue
+            try:
+                frame = unpack(message.data)
+            except codec.FrameRefused as error:
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:100])
+                break
+            await on_frame(peer, frame)
+    finally:
+        peer.closed = True
+        writer.cancel()
+        on_close(peer)
+    return socket
