@@ -47,6 +47,18 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def process_start(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot, None when there is none: pid and start name it for ever.
+
+    A zombie counts as gone: it runs nothing any more.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
 def new_id() -> str:
     """Make a fresh UUIDv7."""
     return ids.uuid7(now_us(), os.urandom(10))

@@ -1,0 +1,1 @@
+"""The ``setpoint`` command: one file per noun. It speaks to a gateway and nothing else, but for ``up`` and ``demo``."""

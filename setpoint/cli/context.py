@@ -1,0 +1,155 @@
+"""What every command of the CLI needs: settings by precedence, the client, the session meant, the way to print.
+
+Precedence: flag > environment > ``setpoint.yaml`` of the project > user profile > default (conventions.md).
+Data goes to stdout, everything else to stderr. Nothing here decides anything about sessions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from setpoint.contracts.problem import Problem
+
+if TYPE_CHECKING:
+    from setpoint.client.api import Client
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
+EXIT_NEGATIVE: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_TIMEOUT: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The resolved settings of one invocation."""
+
+    server: str
+    api_key: str
+    output: str
+    brokers: str
+    operator_key: str
+
+
+def profile_path(environ: Mapping[str, str]) -> Path:
+    """Return where profiles are kept."""
+    home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "setpoint" / "profiles.json"
+
+
+def load_profile(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the profile named by SETPOINT_PROFILE (default ``default``), empty when there is none."""
+    path = profile_path(environ)
+    if not path.exists():
+        return {}
+    profiles = json.loads(path.read_text())
+    return dict(profiles.get(environ.get("SETPOINT_PROFILE") or "default", {}))
+
+
+def save_profile(environ: Mapping[str, str], values: Mapping[str, str]) -> Path:
+    """Write the profile named by SETPOINT_PROFILE, readable by its owner alone; others are kept."""
+    path = profile_path(environ)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    profiles = json.loads(path.read_text()) if path.exists() else {}
+    profiles[environ.get("SETPOINT_PROFILE") or "default"] = dict(values)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(profiles, file, indent=2)
+    return path
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str:
+    path = environ.get(name + "_FILE")
+    return Path(path).read_text().strip() if path else environ.get(name, "")
+
+
+def settings() -> Settings:
+    """Resolve the settings of this invocation from the root command's flags, the environment and the profile."""
+    flags: Mapping[str, Any] = click.get_current_context().find_root().params
+    environ = os.environ
+    profile = load_profile(environ)
+    output = flags.get("output") or environ.get("SETPOINT_OUTPUT") or "table"
+    return Settings(
+        server=flags.get("server") or environ.get("SETPOINT_SERVER") or profile.get("server") or DEFAULT_SERVER,
+        api_key=_secret(environ, "SETPOINT_API_KEY") or profile.get("api_key", ""),
+        output=output,
+        brokers=environ.get("SETPOINT_BROKERS") or profile.get("brokers") or "127.0.0.1:8081",
+        operator_key=_secret(environ, "SETPOINT_OPERATOR_KEY") or profile.get("operator_key", ""),
+    )
+
+
+def client() -> Client:
+    """Open a client with the resolved settings. Raises Problem unauthenticated when no key is known."""
+    from setpoint.client.api import Client
+
+    chosen = settings()
+    if not chosen.api_key:
+        raise Problem("unauthenticated", "no API key: set SETPOINT_API_KEY, or start a stack of your own: setpoint up")
+    return Client(chosen.server, chosen.api_key)
+
+
+def session_name(directory: Path) -> str:
+    """Return the session name that a project directory stands for: its own name, made legal."""
+    raw = directory.resolve().name.lower()
+    name = re.sub(r"[^a-z0-9._-]+", "-", raw).strip("._-")[:128]
+    return name or "project"
+
+
+def session_of(flag: str | None) -> str:
+    """Return the session meant: the flag, SETPOINT_SESSION, or the project in the current directory."""
+    named = flag or os.environ.get("SETPOINT_SESSION")
+    if named:
+        return named
+    here = Path.cwd()
+    if (here / "setpoint.yaml").exists() or (here / "nagi.yaml").exists() or (here / "resources").is_dir():
+        return session_name(here)
+    raise click.UsageError("which session? give --session NAME (setpoint session ls shows them)")
+
+
+def note(text: str) -> None:
+    """Print a line for the person at the terminal, on stderr."""
+    click.echo(text, err=True)
+
+
+def emit(value: object, columns: Sequence[tuple[str, str]] = ()) -> None:
+    """Print data on stdout: as JSON, or as a table with ``columns`` of (title, key)."""
+    if settings().output == "json":
+        click.echo(json.dumps(value, indent=2, sort_keys=True))
+        return
+    rows = value if isinstance(value, list) else [value]
+    print_table(rows, columns)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]]) -> None:
+    """Print rows as a table that fits the terminal; plain and unabridged when stdout is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not sys.stdout.isatty():
+        lines = [[title for title, _ in columns], *([_text(row.get(key)) for _, key in columns] for row in rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+        for line in lines:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, _ in columns:
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*(_text(row.get(key)) for _, key in columns))
+    Console().print(table)
+
+
+def _text(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, list | tuple):
+        return ",".join(_text(item) for item in value) or "-"
+    return str(value)

@@ -1,0 +1,135 @@
+"""``setpoint init | validate | apply``: a project on disk."""
+
+from __future__ import annotations
+
+import stat
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from setpoint.cli import context, wait
+from setpoint.client.api import Client
+from setpoint.contracts import limits
+from setpoint.contracts.problem import Problem
+
+_SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
+_DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
+
+
+def read_project(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Read a project's files: POSIX path -> (content, mode). Hidden files and caches are left out.
+
+    Raises Problem when the project is larger than the limits or holds something that is no plain file.
+    """
+    found: dict[str, tuple[bytes, int]] = {}
+    size = 0
+    for path in sorted(directory.rglob("*")):
+        parts = path.relative_to(directory).parts
+        if any(part.startswith(".") or part in _SKIPPED for part in parts) or path.is_dir():
+            continue
+        name = "/".join(parts)
+        facts = path.lstat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise Problem("validation-failed", f"{name} is not a plain file; links and devices cannot be applied")
+        size += facts.st_size
+        if len(found) >= limits.PROJECT_FILES_MAX or size > limits.PROJECT_BYTES_MAX:
+            raise Problem(
+                "payload-too-large",
+                f"{directory} has more than {limits.PROJECT_FILES_MAX} files or {limits.PROJECT_BYTES_MAX >> 20} MiB",
+            )
+        found[name] = (path.read_bytes(), 0o755 if facts.st_mode & 0o100 else 0o644)
+    return found
+
+
+def upload(api: Client, session: str, files: dict[str, tuple[bytes, int]], evaluate: bool) -> dict[str, Any]:
+    """Store the files as blobs and enqueue the apply; returns the accepted command. Raises Problem with all faults."""
+    manifest = [
+        {"path": path, "mode": mode, "sha256": api.put_blob(content)} for path, (content, mode) in files.items()
+    ]
+    return api.command(session, "apply", {"files": manifest} | ({"evaluate": True} if evaluate else {}))
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def init(directory: Path) -> None:
+    """Write a small project into DIRECTORY: two assets, one upstream of the other."""
+    if directory.exists() and any(directory.iterdir()):
+        raise Problem("conflict", f"{directory} is not empty")
+    source = resources.files("setpoint.local").joinpath("quickstart")
+    _copy(source, directory)
+    context.note(f"wrote {directory}; next: setpoint validate {directory} && setpoint apply {directory} --wait")
+
+
+def _copy(source: Any, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for item in source.iterdir():
+        if item.is_dir():
+            _copy(item, target / item.name)
+        else:
+            (target / item.name).write_bytes(item.read_bytes())
+
+
+@click.command()
+@_DIRECTORY
+def validate(directory: Path) -> None:
+    """Check the project in DIRECTORY and report every fault with its place. Needs no server."""
+    from setpoint.contracts.resource.compile import compile_project
+
+    files = {path: content for path, (content, _) in read_project(directory).items()}
+    result = compile_project(files)
+    if result.compiled is None:
+        raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
+    names = sorted(result.compiled.assets)
+    context.emit({"valid": True, "assets": names}, (("VALID", "valid"), ("ASSETS", "assets")))
+
+
+@click.command()
+@_DIRECTORY
+@click.option("--session", "-s", "named", help="Session name or id (default: the directory's name; made if new).")
+@click.option("--wait", "waits", is_flag=True, help="Wait until every asset is Ready.")
+@click.option("--evaluate", is_flag=True, help="Evaluate every asset, changed or not.")
+@click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
+def apply(directory: Path, named: str | None, waits: bool, evaluate: bool, timeout: float) -> None:
+    """Make the project in DIRECTORY the desired state of a session."""
+    files = read_project(directory)
+    name = named or context.session_name(directory)
+    with context.client() as api:
+        session = ensure_session(api, name)
+        accepted = upload(api, session["id"], files, evaluate)
+        context.note(f"applied {directory} to session {name}: command {accepted['command_id']}")
+        if not waits:
+            context.emit(accepted, (("COMMAND", "command_id"), ("SESSION", "session_id"), ("STATUS", "status")))
+            return
+        _converge(api, name, accepted["command_id"], int(session["head_seq"]), timeout)
+
+
+def ensure_session(api: Client, name: str) -> dict[str, Any]:
+    """Return the session of this name or id; one that does not exist is created under that name."""
+    try:
+        return api.session(name)
+    except Problem as problem:
+        if problem.code != "not-found":
+            raise
+        return api.create_session(name)
+
+
+def _converge(api: Client, name: str, command_id: str, after: int, timeout: float) -> None:
+    from setpoint.cli import asset, narrate
+
+    def show(event: dict[str, Any]) -> None:
+        colour, text = narrate.line(event)
+        click.secho(text, fg=colour, err=True)
+
+    try:
+        ended = wait.for_command(api, name, command_id, timeout)
+        if ended["status"] != "succeeded":
+            raise Problem("conflict", f"apply ended as {ended['status']}: {(ended.get('result') or {}).get('message')}")
+        assets = wait.for_convergence(api, name, after, timeout, show)
+    except TimeoutError:
+        context.note(f"setpoint: not converged after {timeout:g} s; it goes on (setpoint status --session {name})")
+        raise click.exceptions.Exit(context.EXIT_TIMEOUT) from None
+    context.emit([asset.row(item) for item in assets], asset.COLUMNS)
+    if not all(wait.is_settled(item) for item in assets):
+        raise click.exceptions.Exit(context.EXIT_NEGATIVE)

@@ -1,0 +1,45 @@
+"""``setpoint session ls | create | close``."""
+
+from __future__ import annotations
+
+import click
+
+from setpoint.cli import context, wait
+from setpoint.contracts.problem import Problem
+
+COLUMNS = (("NAME", "name"), ("ID", "id"), ("STATE", "state"), ("HEAD", "head_seq"), ("CREATED", "created_at"))
+
+
+@click.group()
+def session() -> None:
+    """List, create and close sessions: a session is one project's durable reconcile workspace."""
+
+
+@session.command("ls")
+def list_() -> None:
+    """List the sessions of this key's tenant."""
+    with context.client() as api:
+        context.emit(list(api.pages("/v1/sessions")), COLUMNS)
+
+
+@session.command()
+@click.argument("name", required=False)
+def create(name: str | None) -> None:
+    """Create a session, named NAME or by its id."""
+    with context.client() as api:
+        context.emit(api.create_session(name), COLUMNS)
+
+
+@session.command()
+@click.argument("name")
+@click.option("--wait/--no-wait", "waits", default=True, help="Wait until it is closed.")
+@click.option("--timeout", default=60.0, show_default=True, help="Longest wait, in seconds.")
+def close(name: str, waits: bool, timeout: float) -> None:
+    """Close session NAME: what runs is cancelled, then it takes no more commands."""
+    with context.client() as api:
+        answer = api.command(name, "close", {})
+        if waits:
+            answer = wait.for_command(api, name, answer["command_id"], timeout)
+            if answer["status"] != "succeeded":
+                raise Problem("conflict", f"closing {name} ended as {answer['status']}")
+        context.emit(answer, (("COMMAND", "command_id"), ("STATUS", "status")))

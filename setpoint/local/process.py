@@ -1,0 +1,110 @@
+"""One supervised daemon: start it, watch it, restart it with back-off, stop it. Decides nothing about sessions.
+
+``setpoint.local.stack`` runs one of these per daemon. A daemon that dies is started again, at most five times a minute,
+and every restart is said aloud; a daemon that exits with 2 has bad settings and is not started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from setpoint.runtime import EXIT_CONFIG
+
+RESTARTS_PER_MINUTE_MAX: Final = 5
+_BACKOFF_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+_STOP_S: Final = 10.0
+
+
+class DaemonFailed(Exception):
+    """A daemon cannot be kept running; the text says which, why, and where its log is."""
+
+
+class Daemon:
+    """A child process ``python -P -m module`` with an environment of its own and a log file."""
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        environment: Mapping[str, str],
+        log_path: Path,
+        say: Callable[[str], None],
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self._module, self._arguments = name, module, arguments
+        self._environment, self.log_path, self._say = dict(environment), log_path, say
+        self._process: asyncio.subprocess.Process | None = None
+        self._starts: list[float] = []
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """Return the pid of the running process, None when it does not run."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the process; returns at once."""
+        self._starts.append(time.monotonic())
+        # The daemon must not outlive a killed supervisor, and Ctrl-C at the terminal is the supervisor's to handle.
+        with self.log_path.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                self._module,
+                *self._arguments,
+                env=self._environment,
+                cwd="/",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def keep(self) -> None:
+        """Restart the process whenever it dies, until stopped. Raises DaemonFailed when that does not help."""
+        while self._process is not None:
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            if code == EXIT_CONFIG:
+                raise DaemonFailed(f"{self.name} refuses its settings: {self.last_words()}")
+            recent = [at for at in self._starts if at > time.monotonic() - 60]
+            if len(recent) > RESTARTS_PER_MINUTE_MAX:
+                raise DaemonFailed(f"{self.name} died {len(recent)} times within a minute; its log: {self.log_path}")
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            self._say(f"{self.name} died ({how}); starting it again")
+            await asyncio.sleep(_BACKOFF_S[min(len(recent), len(_BACKOFF_S)) - 1])
+            if not self._stopping:
+                await self.start()
+
+    def last_words(self) -> str:
+        """Return the end of the daemon's log, in one line."""
+        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-3:])
+
+    async def stop(self) -> None:
+        """Stop the process: SIGTERM, then SIGKILL to its whole session when it does not end in time. Idempotent."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except TimeoutError:
+            self._say(f"{self.name} does not stop; killing it")
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
