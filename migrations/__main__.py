@@ -15,10 +15,9 @@ from typing import TypeVar
 import click
 
 from migrations import admin, runner
-from migrations.door import Connection, Refused, connect
+from migrations.door import Refused
 from migrations.outcome import Fault
-from setpoint.contracts.problem import Problem
-from setpoint.runtime import EXIT_FAILED, Env
+from setpoint.runtime import EXIT_FAILED, Env, new_secret
 
 T = TypeVar("T")
 
@@ -48,7 +47,7 @@ def status() -> None:
 @cli.command()
 def restored() -> None:
     """Run this once after a restore or a lossy failover, before any daemon starts."""
-    incarnation, sessions = _on_connection(admin.restored)
+    incarnation, sessions = _run(lambda: admin.restored(_dsn()))
     click.echo(f"cluster incarnation {incarnation}; {sessions} sessions made due", err=True)
 
 
@@ -56,7 +55,7 @@ def restored() -> None:
 @click.argument("name")
 def tenant(name: str) -> None:
     """Make a tenant, or find it by its name, and print its id."""
-    click.echo(_on_connection(lambda connection: admin.create_tenant(connection, name)))
+    click.echo(_run(lambda: admin.ensure_tenant(_dsn(), name)))
 
 
 @cli.command()
@@ -64,14 +63,20 @@ def tenant(name: str) -> None:
 @click.option("--name", default="default", help="What the key is for, to recognise it by.")
 def key(tenant_name: str, name: str) -> None:
     """Make an API key for a tenant and print it, once."""
-    click.echo(_on_connection(lambda connection: admin.create_api_key(connection, tenant_name, name)))
+    tenant_id = _run(lambda: admin.find_tenant(_dsn(), tenant_name))
+    if tenant_id is None:
+        print(f"setpoint-migrate: there is no tenant {tenant_name!r}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED)
+    click.echo(_run(lambda: admin.ensure_api_key(_dsn(), tenant_id, name)))
 
 
 @cli.command("join-token")
 @click.option("--valid-s", default=admin.JOIN_TOKEN_S, show_default=True, help="For how many seconds it admits hosts.")
 def join_token(valid_s: float) -> None:
     """Make a token that admits hosts and print it, once."""
-    click.echo(_on_connection(lambda connection: admin.create_join_token(connection, valid_s=valid_s)))
+    token = new_secret()
+    _run(lambda: admin.ensure_join_token(_dsn(), token, valid_s))
+    click.echo(token)
 
 
 def main() -> None:
@@ -86,21 +91,13 @@ def _dsn() -> str:
     return dsn
 
 
-def _on_connection(act: Callable[[Connection], Awaitable[T]]) -> T:
-    async def body() -> T:
-        async with connect(_dsn()) as connection:
-            return await act(connection)
-
-    return _run(body)
-
-
 def _run(act: Callable[[], Awaitable[T]]) -> T:
     async def body() -> T:
         return await act()
 
     try:
         return asyncio.run(body())
-    except (Refused, Fault, Problem) as error:
+    except (Refused, Fault) as error:
         print(f"setpoint-migrate: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
 
