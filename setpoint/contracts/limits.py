@@ -33,6 +33,11 @@ PROJECT_FILES_MAX: Final = 2000
 PROJECT_PATH_BYTES_MAX: Final = 512
 ASSETS_MAX: Final = 10_000
 FAULTS_MAX: Final = 200
+ARGUMENT_BYTES_MAX: Final = 128 * KIB - 1  # Linux: MAX_ARG_STRLEN, less its NUL
+COMPILED_ASSET_BYTES_MAX: Final = 1 * MIB
+COMPILED_BYTES_MAX: Final = 32 * MIB
+COMPILE_INPUT_BYTES_MAX: Final = 16 * MIB
+COMPILE_MEMORY_BYTES_MAX: Final = 1024 * MIB
 COMPILE_S_MAX: Final = 5.0
 COMPILE_QUEUE_MAX: Final = 32
 
@@ -87,4 +92,6 @@ assert EVENT_BYTES_MAX * BATCH_SESSIONS_MAX <= BATCH_BYTES_MAX, "one large event
 assert OUTPUT_TAIL_BYTES * 2 < EVENT_BYTES_MAX, "both tails of a step fit its event"
 assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX
 assert MANIFEST_FILE_BYTES_MAX < REQUEST_BYTES_MAX <= BLOB_BYTES_MAX
+assert ARGUMENT_BYTES_MAX < COMPILED_ASSET_BYTES_MAX < LINK_FRAME_BYTES_MAX, "the steps of a run fit its frame"
+assert COMPILED_BYTES_MAX < min(CELL_FRAME_BYTES_MAX, BLOB_BYTES_MAX), "a compiled set is a blob and crosses the pipe"
 assert LEASE_TTL_S < ORPHAN_TIMEOUT_S, "an orphan outlives the lease, so that it can be adopted"

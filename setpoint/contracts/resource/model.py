@@ -32,7 +32,7 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
     """A value of the compiled set; unknown fields are ignored, so that N and N-1 can read each other's sets."""
 
 
-class Condition(Struct):
+class Condition(Struct, frozen=True):
     """One check. It is satisfied when ``argv`` exits with 0. Names are unique within an asset.
 
     ``interval_s`` None: no timer of its own. ``timeout_s`` None: ``Settings.default_timeout_s``.
@@ -46,7 +46,7 @@ class Condition(Struct):
     timeout_s: float | None = None
 
 
-class Stage(Struct):
+class Stage(Struct, frozen=True):
     """One command of a sync. ``timeout_s`` None: that of the sync, else ``Settings.default_timeout_s``."""
 
     argv: tuple[str, ...]
@@ -54,7 +54,7 @@ class Stage(Struct):
     timeout_s: float | None = None
 
 
-class CompiledSync(Struct):
+class CompiledSync(Struct, frozen=True):
     """What converges an asset: ``pre``, ``run`` and ``post``, in this order, templated for one pair of one asset."""
 
     name: str
@@ -70,7 +70,7 @@ class CompiledSync(Struct):
         return tuple((name, stage) for name, stage in named if stage is not None)
 
 
-class Pair(Struct):
+class Pair(Struct, frozen=True):
     """One entry of ``onDrift``: the conditions (ANDed) and the sync for when they do not hold.
 
     ``sync`` None: the asset is only watched. Across generations a pair is the same when both names are.
@@ -81,7 +81,7 @@ class Pair(Struct):
     sync: CompiledSync | None = None
 
 
-class CompiledAsset(Struct):
+class CompiledAsset(Struct, frozen=True):
     """An asset with everything it needs. Without ``pairs`` it is a pass-through.
 
     ``upstreams`` are sorted and each is an asset of the same set. ``on_upstream`` names the sync that a direct trigger
@@ -113,7 +113,7 @@ class CompiledAsset(Struct):
         return None
 
 
-class Settings(Struct):
+class Settings(Struct, frozen=True):
     """The settings of a project that the core obeys (``setpoint.yaml``). None means no limit of the session's own."""
 
     default_timeout_s: float = 3600.0
@@ -125,7 +125,7 @@ class Settings(Struct):
     orphan_timeout_s: float = 600.0
 
 
-class CompiledSet(Struct):
+class CompiledSet(Struct, frozen=True):
     """All assets of a generation by name, sorted, and the settings. The upstream relation has no cycle."""
 
     assets: dict[str, CompiledAsset] = {}

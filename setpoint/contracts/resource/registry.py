@@ -1,0 +1,85 @@
+"""The resources of a project by kind and name. Called by compile and resolve.
+
+A resource whose shape is wrong is still registered under its name, so that one mistake in it is reported once and not
+again by everything that refers to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from setpoint.contracts.problem import Fault
+from setpoint.contracts.resource.nearest import nearest_hint
+from setpoint.contracts.resource.outside import ConnectionFile, IdentityFile, OriginFile
+from setpoint.contracts.resource.source import excerpt
+from setpoint.contracts.resource.spec import AssetFile, ConditionsFile, SyncFile
+from setpoint.contracts.resource.tree import Document, Path
+
+AnyFile = AssetFile | ConditionsFile | SyncFile | ConnectionFile | IdentityFile | OriginFile
+"""A document of any kind, its shape checked."""
+
+F = TypeVar("F", AssetFile, ConditionsFile, SyncFile)
+
+
+@dataclass(frozen=True)
+class Located:
+    """A resource and where it was written. ``value`` None: its shape is wrong, which has been reported."""
+
+    document: Document
+    value: AnyFile | None
+
+    @property
+    def kind(self) -> str:
+        """Return the kind that was written, or nothing."""
+        return self._written("kind")
+
+    @property
+    def name(self) -> str:
+        """Return the name that was written, or nothing."""
+        return self._written("metadata", "name")
+
+    def _written(self, *keys: str) -> str:
+        value: object = self.document.value
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if isinstance(value, str) else ""
+
+
+@dataclass
+class Registry:
+    """Resources by kind and name. ``complete`` False: a file could not be read, so a missing name proves nothing."""
+
+    complete: bool
+    faults: list[Fault] = field(default_factory=list)
+    _by_kind: dict[str, dict[str, Located]] = field(default_factory=dict)
+
+    def register(self, resources: Iterable[Located]) -> None:
+        """Take in resources; the second of a kind and name is a fault."""
+        for located in resources:
+            known = self._by_kind.setdefault(located.kind, {})
+            first = known.setdefault(located.name, located)
+            if first is not located and located.name:
+                line, _ = first.document.source.position(first.document.places[("metadata", "name")][1])
+                message = f"there is another {excerpt(located.kind)[1:-1]} named {excerpt(located.name)}"
+                hint = f"the first is at {first.document.source.file}:{line}"
+                self.faults.append(located.document.fault("duplicate-name", message, ("metadata", "name"), hint))
+
+    def names(self, kind: str) -> frozenset[str]:
+        """Return the names of this kind, those of broken resources included."""
+        return frozenset(self._by_kind.get(kind, ()))
+
+    def each(self, kind: str, shape: type[F]) -> Iterator[tuple[Document, F]]:
+        """Yield the sound resources of a kind by name."""
+        for _, located in sorted(self._by_kind.get(kind, {}).items()):
+            if isinstance(located.value, shape):
+                yield located.document, located.value
+
+    def find(self, kind: str, name: str, document: Document, path: Path, shape: type[F]) -> F | None:
+        """Return the resource that ``path`` of ``document`` refers to; None and a fault when there is none."""
+        located = self._by_kind.get(kind, {}).get(name)
+        if located is None and self.complete:
+            hint = nearest_hint(name, self.names(kind)) or f"no {kind} is defined"
+            self.faults.append(document.fault("unknown-reference", f"there is no {kind} {excerpt(name)}", path, hint))
+        return located.value if located is not None and isinstance(located.value, shape) else None
