@@ -1,0 +1,33 @@
+"""Reading a project from disk: what is taken, what is left out, what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from setpoint.cli.context import session_name
+from setpoint.cli.project import read_project
+from setpoint.contracts.problem import Problem
+
+
+def test_hidden_files_and_caches_are_left_out_and_modes_are_plain(tmp_path: Path) -> None:
+    (tmp_path / "resources").mkdir()
+    (tmp_path / "resources" / "a.yaml").write_text("a")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("secret")
+    (tmp_path / "run.sh").write_text("#!/bin/sh")
+    (tmp_path / "run.sh").chmod(0o770)
+    assert read_project(tmp_path) == {"resources/a.yaml": (b"a", 0o644), "run.sh": (b"#!/bin/sh", 0o755)}
+
+
+def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
+    os.symlink("/etc/passwd", tmp_path / "stolen")
+    with pytest.raises(Problem, match="stolen"):
+        read_project(tmp_path)
+
+
+@pytest.mark.parametrize(("directory", "name"), [("Hello World", "hello-world"), ("--x--", "x"), ("ü", "project")])
+def test_a_directory_stands_for_a_legal_session_name(tmp_path: Path, directory: str, name: str) -> None:
+    assert session_name(tmp_path / directory) == name
