@@ -5,12 +5,14 @@ pydantic says what is wrong and where in the value; this module turns that into 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from setpoint.contracts.limits import FAULTS_MAX
 from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.nearest import nearest_hint
 from setpoint.contracts.resource.source import excerpt
@@ -46,12 +48,18 @@ class Checker(Generic[T]):
         self._schema = self._adapter.json_schema(mode="validation")
 
     def check(self, document: Document) -> tuple[T | None, tuple[Fault, ...]]:
-        """Return the typed value, or None and everything that is wrong with it."""
+        """Return the typed value, or None, and everything that is wrong with it (no more than are ever shown).
+
+        A value that has only unknown fields too many comes without them, so that the rest of it can be checked.
+        """
         try:
             return self._adapter.validate_python(document.value), ()
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=True)
-            return None, tuple(self._fault(document, detail) for detail in details)
+        faults = tuple(self._fault(document, detail) for detail in details[:FAULTS_MAX])
+        if any(detail["type"] != "extra_forbidden" for detail in details):
+            return None, faults
+        return self._adapter.validate_python(_without(document, details)), faults
 
     def schema(self) -> Mapping[str, Any]:
         """Return the JSON Schema of the shape."""
@@ -102,6 +110,18 @@ class Checker(Generic[T]):
         yield node
         for choice in (*node.get("anyOf", ()), *node.get("oneOf", ())):
             yield from self._alternatives(choice)
+
+
+def _without(document: Document, extras: list[ErrorDetails]) -> object:
+    """Return the document's value without the fields that these errors are about."""
+    value: Any = copy.deepcopy(document.value)
+    for extra in extras:
+        *way, key = document.nearest(tuple(extra["loc"]))
+        place = value
+        for part in way:
+            place = place[part]
+        place.pop(key, None)
+    return value
 
 
 def _tag_fault(document: Document, loc: Path, context: Mapping[str, Any]) -> Fault:

@@ -64,6 +64,8 @@ def compile_project(files: Mapping[str, bytes]) -> CompileResult:
     settings, complete = Settings(), True
     located: list[Located] = []
     for path in sorted(filter(is_read, files)):
+        if len(faults) > FAULTS_MAX:
+            return CompileResult(faults=_presentable(faults))
         source = read_source(path, files[path])
         if isinstance(source, Fault):
             faults.append(source)
@@ -114,6 +116,8 @@ def _read_settings(documents: tuple[Document, ...], faults: list[Fault]) -> Sett
 
 def _read_resources(documents: tuple[Document, ...], faults: list[Fault]) -> Iterable[Located]:
     for document in documents:
+        if len(faults) > FAULTS_MAX:
+            return
         value, found = _resources.check(document)
         faults.extend(found)
         located = Located(document, value)
@@ -125,5 +129,4 @@ def _presentable(faults: list[Fault]) -> tuple[Fault, ...]:
     unique = sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.column, fault.code, fault.message))
     if len(unique) <= FAULTS_MAX:
         return tuple(unique)
-    left_out = len(unique) - FAULTS_MAX
-    return (*unique[:FAULTS_MAX], Fault("too-many-faults", f"{left_out} more faults are not shown"))
+    return (*unique[:FAULTS_MAX], Fault("too-many-faults", f"there are more; the first {FAULTS_MAX} are shown"))

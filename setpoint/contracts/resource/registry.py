@@ -47,12 +47,17 @@ class Located:
         return value if isinstance(value, str) else ""
 
 
+_HINTS_MAX = 40
+"""Looking for the nearest of 10,000 names costs milliseconds: only so many references get a hint."""
+
+
 @dataclass
 class Registry:
     """Resources by kind and name. ``complete`` False: a file could not be read, so a missing name proves nothing."""
 
     complete: bool
     faults: list[Fault] = field(default_factory=list)
+    _hints_left: int = _HINTS_MAX
     _by_kind: dict[str, dict[str, Located]] = field(default_factory=dict)
 
     def register(self, resources: Iterable[Located]) -> None:
@@ -80,6 +85,13 @@ class Registry:
         """Return the resource that ``path`` of ``document`` refers to; None and a fault when there is none."""
         located = self._by_kind.get(kind, {}).get(name)
         if located is None and self.complete:
-            hint = nearest_hint(name, self.names(kind)) or f"no {kind} is defined"
+            hint = self._hint(kind, name)
             self.faults.append(document.fault("unknown-reference", f"there is no {kind} {excerpt(name)}", path, hint))
         return located.value if located is not None and isinstance(located.value, shape) else None
+
+    def _hint(self, kind: str, name: str) -> str:
+        known = self._by_kind.get(kind, {})
+        if not known:
+            return f"no {kind} is defined"
+        self._hints_left -= 1
+        return nearest_hint(name, known) if self._hints_left >= 0 else ""

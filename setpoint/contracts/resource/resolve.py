@@ -135,7 +135,7 @@ class _Resolver:
         if spec.upstream_policy is not None and not spec.on_drift:
             message = "upstreamPolicy says when to sync, and an asset without onDrift has nothing to sync"
             self._add(document.fault("wrong-value", message, ("spec", "upstreamPolicy"), at_key=True))
-        syncs = [entry.sync for entry in spec.on_drift if entry.sync is not None]
+        syncs = sorted({entry.sync for entry in spec.on_drift if entry.sync is not None})
         if spec.on_upstream is not None and spec.on_upstream not in syncs:
             message = f"no pair of this asset has the sync {excerpt(spec.on_upstream)}"
             hint = f"its syncs are {', '.join(syncs)}" if syncs and len(syncs) <= _CYCLE_NAMES_SHOWN else ""
