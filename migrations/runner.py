@@ -100,7 +100,8 @@ async def _begin(connection: Connection) -> None:
     try:
         async with connection.transaction():
             await connection.execute(_SQL["lock"])
-            await connection.execute(_SQL["ground"])
+            if not await connection.fetchval(_SQL["exists"]):
+                await connection.execute(_SQL["ground"])
     except Forbidden as error:
         raise Refused(f"setpoint_migrate may not create the schema: {error.detail} (was the bootstrap run?)") from error
 

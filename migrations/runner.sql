@@ -7,9 +7,9 @@ SELECT current_user::text
 SELECT pg_advisory_xact_lock(hashtextextended('setpoint.migrations', 0))
 
 -- name: ground
--- The schema and the record of what was applied to it.
+-- The schema and the record of what was applied to it. An administrator may have made the schema for us.
 CREATE SCHEMA IF NOT EXISTS setpoint;
-CREATE TABLE IF NOT EXISTS setpoint.schema_versions (
+CREATE TABLE setpoint.schema_versions (
     version int PRIMARY KEY,
     name text NOT NULL,
     checksum text NOT NULL,
