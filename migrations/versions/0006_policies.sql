@@ -25,6 +25,7 @@ END $$;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, session_heads, session_wakes, events, session_snapshots, generations,
     session_assets, asset_locks, commands, command_inbox, command_results, idempotency_keys TO setpoint_fn;
 
-GRANT SELECT ON sessions, events, generations, session_assets, commands, command_results TO setpoint_gateway;
+GRANT SELECT ON sessions, events, generations, session_assets, commands, command_inbox, command_results
+    TO setpoint_gateway;
 GRANT SELECT (tenant_id, session_id, state, epoch_inc, epoch, owner_host, head_seq, inbox_open0, inbox_open1, unended0,
     unended1, sandbox_host, workspace_no, snapshot_seq) ON session_heads TO setpoint_gateway;
