@@ -1,0 +1,41 @@
+# The one door to the tools. Every word makes its own virtual environment first, and only when something changed.
+
+PYTHON ?= python3
+SETPOINT_VENV ?= .venv
+VENV := $(abspath $(SETPOINT_VENV))
+BIN := $(VENV)/bin
+TESTS ?= tests/unit tests/property tests/integration tests/acceptance
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix lock clean
+
+help: ## list these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make or refresh the virtual environment (the other words do this by themselves)
+	@PYTHON="$(PYTHON)" .ci/bootstrap "$(VENV)"
+
+demo: setup ## start the whole stack in a temporary directory and watch a project converge
+	@"$(BIN)/setpoint" demo
+
+test: setup ## run all tests (TESTS=path for some)
+	@"$(BIN)/python" -m pytest -q $(TESTS)
+
+check: setup ## lint, format, types, import contracts, house rules
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/mypy"
+	@"$(BIN)/lint-imports"
+	@"$(BIN)/python" -m pytest -q tests/house
+
+fix: setup ## repair what lint and format can repair
+	@"$(BIN)/ruff" check --fix .
+	@"$(BIN)/ruff" format .
+
+lock: setup ## resolve pyproject.toml into requirements.lock: hashes, no addresses
+	@"$(BIN)/uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove the virtual environment and all caches
+	@rm -rf "$(VENV)" .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

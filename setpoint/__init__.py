@@ -1,0 +1,1 @@
+"""Setpoint keeps data at its setpoint: what a user installs and types, and the contracts every tier speaks."""
