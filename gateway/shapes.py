@@ -1,0 +1,164 @@
+"""The JSON bodies of the public API, as types: what a client sends (unknown fields refused) and what it gets.
+
+Routes read and build these, and the OpenAPI document is generated from them, so there is one truth of every shape.
+Instants are RFC 3339 texts in UTC with microseconds. Fields that are None are left out where the type says so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+CommandStatus = Literal["queued", "accepted", "succeeded", "failed", "cancelled", "rejected", "quarantined"]
+"""Where a command is: not accepted by the session yet, accepted, or one of the five ends."""
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body that a client sends."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A body that a client gets; new fields may be added."""
+
+
+class CreateSession(Sent, frozen=True):
+    """A new session. Without a ``name`` it is named by its id. ``labels`` are kept and shown, nothing else."""
+
+    name: str | None = None
+    labels: dict[str, str] = {}
+
+
+class PostCommand(Sent, frozen=True):
+    """A command: its type and the payload of that type."""
+
+    type: str
+    payload: dict[str, Any] = {}
+
+
+class ProjectFile(Sent, frozen=True):
+    """One file of a project. ``mode`` is the permission bits as a number, e.g. 420 for 0o644."""
+
+    path: str
+    sha256: Sha256
+    mode: int = 0o644
+
+
+class ApplyProject(Sent, frozen=True):
+    """The payload of ``apply``: every file of the project, already stored as blobs."""
+
+    files: list[ProjectFile]
+    evaluate: bool = False
+
+
+class Session(Answer, frozen=True):
+    """A session as it stood when it was read. ``unended`` counts commands that have not ended, by lane."""
+
+    id: str
+    name: str
+    labels: dict[str, str]
+    state: Literal["open", "closed"]
+    created_at: str
+    closed_at: str | None
+    head_seq: int
+    epoch: tuple[int, int]
+    owner_host: str | None
+    sandbox_host: str | None
+    unended: dict[str, int]
+
+
+class Accepted(Answer, frozen=True):
+    """A command that is durably queued. ``inbox_seq`` is its place in the session's inbox, which never changes."""
+
+    command_id: str
+    session_id: str
+    type: str
+    inbox_seq: int
+    status: Literal["queued"] = "queued"
+
+
+class Command(Answer, frozen=True, omit_defaults=True):
+    """A command and what became of it.
+
+    ``seq_before``: the end of a command that has not ended comes after this seq. ``seq``: where in the log it ended.
+    """
+
+    command_id: str
+    session_id: str
+    type: str
+    status: CommandStatus
+    payload: msgspec.Raw
+    created_at: str
+    seq_before: int | None = None
+    seq: int | None = None
+    ended_at: str | None = None
+    result: msgspec.Raw | None = None
+
+
+class Generation(Answer, frozen=True):
+    """A version of the applied project: the sha256 of its compiled resources and of its file manifest."""
+
+    generation: int
+    resources: str
+    files: str
+    seq: int
+    applied_at: str
+
+
+class StepView(Answer, frozen=True, omit_defaults=True):
+    """A step of an execution. ``status`` is ``pending`` until its end is in the log."""
+
+    index: int
+    kind: str = ""
+    name: str = ""
+    status: Literal["pending", "succeeded", "failed", "skipped"] = "pending"
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+    detail: str = ""
+    stdout: dict[str, Any] = {}
+    stderr: dict[str, Any] = {}
+
+
+class Execution(Answer, frozen=True, omit_defaults=True):
+    """One sync of one asset, one evaluation, or one tool call, as the log tells it."""
+
+    id: str
+    kind: Literal["sync", "evaluation", "tool"]
+    status: str
+    steps: list[StepView]
+    started_seq: int
+    started_at: str
+    asset: str | None = None
+    command_id: str | None = None
+    ended_seq: int | None = None
+    ended_at: str | None = None
+
+
+class EventView(Answer, frozen=True, omit_defaults=True):
+    """A row of the session's log. ``v`` is the version of its type's schema; ``epoch`` is (incarnation, n)."""
+
+    seq: int
+    type: str
+    v: int
+    at: str
+    session_id: str
+    epoch: tuple[int, int]
+    data: dict[str, Any]
+    command_id: str | None = None
+    asset: str | None = None
+    execution_id: str | None = None
+
+
+class ProblemView(Answer, frozen=True, omit_defaults=True):
+    """What went wrong (RFC 9457). ``code`` is one of the closed list; ``errors`` name every fault and its place."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[dict[str, Any]] = []
+    request_id: str = ""

@@ -1,0 +1,88 @@
+"""The log, read. Called by the event and execution routes and by the watcher; nothing here writes or wakes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.store.database import Database
+from migrations import door, named
+from setpoint.contracts.clock import micros
+from setpoint.contracts.event import Event
+
+_SQL: Final = named.beside(__file__)
+_SEQ_MAX: Final = 2**63 - 1
+_EVENTS_OF_EXECUTIONS_MAX: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events after a seq and where the log ended when they were read."""
+
+    events: tuple[Event, ...]
+    head_seq: int
+    state: str
+
+
+async def page(database: Database, tenant_id: str, session_id: str, after: int, limit: int, bytes_max: int) -> Page:
+    """Return the events after a seq, oldest first, at most ``limit`` and about ``bytes_max`` bytes of them."""
+
+    async def query(connection: door.Connection) -> Page:
+        head = await connection.fetchrow(_SQL["head"], tenant_id, session_id)
+        rows = await connection.fetch(_SQL["page"], tenant_id, session_id, after, limit, bytes_max)
+        assert head is not None, "the caller has found the session, and sessions are never deleted"
+        return Page(tuple(_event(session_id, row) for row in rows), head["head_seq"], head["state"])
+
+    return await database.read(tenant_id, query)
+
+
+async def heads(database: Database, watched: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Return (tenant, session, head_seq) of each watched pair that exists."""
+    tenants, sessions = [pair[0] for pair in watched], [pair[1] for pair in watched]
+    rows = await database.call(lambda pool: pool.fetch(_SQL["heads"], tenants, sessions))
+    return [(row["tenant_id"], row["session_id"], row["head_seq"]) for row in rows]
+
+
+async def executions(
+    connection: door.Connection, tenant_id: str, session_id: str, *, before: int | None, asset: str | None, limit: int
+) -> list[list[Event]]:
+    """Return executions that started before a seq (None: from the newest), newest first, each as its events."""
+    top = _SEQ_MAX if before is None else before
+    started = await connection.fetch(_SQL["started"], tenant_id, session_id, top, asset, limit)
+    found = [row["execution_id"] for row in started]
+    first = min((row["seq"] for row in started), default=0)
+    by_id = await _of_executions(connection, tenant_id, session_id, first, found)
+    return [by_id[execution_id] for execution_id in found]
+
+
+async def execution(connection: door.Connection, tenant_id: str, session_id: str, execution_id: str) -> list[Event]:
+    """Return everything that the log says of one execution, oldest first; empty when it knows none."""
+    return (await _of_executions(connection, tenant_id, session_id, 0, [execution_id]))[execution_id]
+
+
+async def _of_executions(
+    connection: door.Connection, tenant_id: str, session_id: str, first: int, found: list[str]
+) -> dict[str, list[Event]]:
+    by_id: dict[str, list[Event]] = {execution_id: [] for execution_id in found}
+    rows = await connection.fetch(_SQL["of_executions"], tenant_id, session_id, first, found, _EVENTS_OF_EXECUTIONS_MAX)
+    for row in rows:
+        by_id[row["execution_id"]].append(_event(session_id, row))
+    return by_id
+
+
+def _event(session_id: str, row: door.Row) -> Event:
+    return Event(
+        seq=row["seq"],
+        type=row["type"],
+        at=micros(row["at"]),
+        session_id=session_id,
+        epoch=(row["epoch_inc"], row["epoch"]),
+        data=msgspec.json.decode(row["data"]),
+        v=row["v"],
+        command_id=row["command_id"],
+        asset=row["asset"],
+        execution_id=row["execution_id"],
+    )

@@ -1,0 +1,28 @@
+-- name: page
+-- A page of the log, bounded in rows and in bytes; its first row always comes.
+SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM (
+    SELECT p.*, sum(octet_length(p.data::text) + 256) OVER (ORDER BY p.seq) AS bytes FROM (
+        SELECT * FROM setpoint.events e WHERE e.tenant_id = $1 AND e.session_id = $2 AND e.seq > $3
+        ORDER BY e.seq LIMIT $4) p) q
+WHERE q.bytes <= $5 OR q.seq = $3 + 1 ORDER BY q.seq
+
+-- name: head
+-- Where the log ends, in the snapshot of the page beside it.
+SELECT head_seq, state FROM setpoint.session_heads WHERE tenant_id = $1 AND session_id = $2
+
+-- name: heads
+-- Of all sessions that clients of this process follow, at most once a second.
+SELECT tenant_id, session_id, head_seq, state FROM setpoint.heads($1::text[]::uuid[], $2::text[]::uuid[])
+
+-- name: started
+-- Executions by the event that started them, newest first.
+SELECT seq, execution_id FROM setpoint.events
+WHERE tenant_id = $1 AND session_id = $2 AND seq < $3
+  AND type IN ('sync.started', 'evaluation.started', 'tool.started')
+  AND execution_id IS NOT NULL AND ($4::text IS NULL OR asset = $4)
+ORDER BY seq DESC LIMIT $5
+
+-- name: of_executions
+-- Everything that the log says of some executions, from the start of the oldest of them on.
+SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM setpoint.events
+WHERE tenant_id = $1 AND session_id = $2 AND seq >= $3 AND execution_id = ANY ($4::text[]::uuid[]) ORDER BY seq LIMIT $5
