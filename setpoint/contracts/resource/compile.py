@@ -27,6 +27,7 @@ from setpoint.contracts.resource.support import unsupported_faults
 from setpoint.contracts.resource.tree import Document, read_documents
 
 SETTINGS_FILES: Final = ("setpoint.yaml", "nagi.yaml")
+_MISNAMED: Final = ("setpoint.yml", "nagi.yml")
 
 _ResourceFile = Annotated[
     AssetFile | ConditionsFile | SyncFile | ConnectionFile | IdentityFile | OriginFile, Field(discriminator="kind")
@@ -51,8 +52,8 @@ class CompileResult(msgspec.Struct, frozen=True):
 
 
 def is_read(path: str) -> bool:
-    """Tell whether compile reads the file at this path of a project: the settings and everything under resources/."""
-    return path in SETTINGS_FILES or (path.startswith("resources/") and path.endswith((".yaml", ".yml")))
+    """Tell whether compile wants the file at this path of a project: the settings and everything under resources/."""
+    return path in (*SETTINGS_FILES, *_MISNAMED) or (path.startswith("resources/") and path.endswith((".yaml", ".yml")))
 
 
 def compile_project(files: Mapping[str, bytes]) -> CompileResult:
@@ -63,9 +64,9 @@ def compile_project(files: Mapping[str, bytes]) -> CompileResult:
     faults = [*_faults_of_names(files)]
     settings, complete = Settings(), True
     located: list[Located] = []
-    for path in sorted(filter(is_read, files)):
+    for path in sorted(path for path in files if is_read(path) and path not in _MISNAMED):
         if len(faults) > FAULTS_MAX:
-            return CompileResult(faults=_presentable(faults))
+            break
         source = read_source(path, files[path])
         if isinstance(source, Fault):
             faults.append(source)
@@ -82,6 +83,8 @@ def compile_project(files: Mapping[str, bytes]) -> CompileResult:
             if not documents and not found:
                 message = "there is no resource in this file"
                 faults.append(Fault("project.empty-file", message, path, 1, 1, hint="delete the file"))
+    if len(faults) > FAULTS_MAX:
+        return CompileResult(faults=_presentable(faults))
     assets, found = resolve(located, complete=complete)
     faults.extend(found)
     if faults:
@@ -95,7 +98,7 @@ def _faults_of_names(files: Mapping[str, bytes]) -> Iterable[Fault]:
         yield Fault(
             "project.settings-twice", "setpoint.yaml and nagi.yaml are both there", "nagi.yaml", 1, 1, hint="keep one"
         )
-    for name in ("setpoint.yml", "nagi.yml"):
+    for name in _MISNAMED:
         if name in files:
             yield Fault("project.settings-name", f"{name} is not read", name, 1, 1, hint=f"call it {name[:-3]}yaml")
     if not any(map(is_read, files)):
@@ -104,8 +107,7 @@ def _faults_of_names(files: Mapping[str, bytes]) -> Iterable[Fault]:
 
 
 def _read_settings(documents: tuple[Document, ...], faults: list[Fault]) -> Settings | None:
-    for extra in documents[1:]:
-        faults.append(extra.fault("yaml.documents", "a settings file has one document", ()))
+    faults.extend(extra.fault("yaml.documents", "a settings file has one document", ()) for extra in documents[1:])
     if not documents:
         return None
     faults.extend(unsupported_faults(documents[0], "settings"))
