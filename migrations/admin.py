@@ -42,7 +42,7 @@ async def find_tenant(dsn: str, name: str) -> str | None:
 
 
 async def ensure_api_key(dsn: str, tenant_id: str, name: str = "default") -> str:
-    """Make a new API key of a tenant and return its text, which cannot be had again. Raises BadInput: no such tenant."""
+    """Make a new API key of a tenant and return its text, shown this once. Raises BadInput when there is no tenant."""
     key = apikey.new_api_key(os.urandom(apikey.RANDOM_BYTES))
     async with connect(dsn) as connection:
         await connection.execute(_SQL["key_create"], tenant_id, key.key_id, apikey.hash_secret(key.secret), name)

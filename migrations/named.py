@@ -41,7 +41,7 @@ def parse(text: str, source: str = "<text>") -> Mapping[str, str]:
 
 
 def read(path: Path) -> Mapping[str, str]:
-    """Read the named blocks of the file at ``path``. Raises OSError or ValueError: a broken installation, not a state."""
+    """Read the named blocks of the file at ``path``. Raises OSError or ValueError: the installation is broken."""
     return parse(path.read_text(encoding="utf-8"), path.name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class Fault(Exception):
-    """A call to the database did not end well. ``sqlstate`` is the five-character code, empty without a server answer."""
+    """A call to the database did not end well. ``sqlstate`` is the server's code, empty when it gave no answer."""
 
     def __init__(self, detail: str, sqlstate: str = "") -> None:
         super().__init__(f"{sqlstate} {detail}".strip())

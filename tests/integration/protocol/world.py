@@ -164,7 +164,8 @@ class World:
         return await self.celld.fetch(sql, session.tenant, session.id)
 
     async def wake(self, session: Session) -> Row | None:
-        sql = "SELECT *, wake_at <= clock_timestamp() AS due FROM setpoint.session_wakes WHERE (tenant_id, session_id) = ($1, $2)"
+        sql = """SELECT *, wake_at <= clock_timestamp() AS due FROM setpoint.session_wakes
+                 WHERE (tenant_id, session_id) = ($1, $2)"""
         return await self.all_seeing.fetchrow(sql, session.tenant, session.id)
 
     async def count(self, table: str, tenant: str) -> int:
@@ -199,12 +200,13 @@ class World:
 @contextlib.asynccontextmanager
 async def world(database: Database) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
-        pools = []
+        pools: list[Pool] = []
         for role in ("setpoint_gateway", "setpoint_celld", "setpoint_broker", "setpoint_migrate"):
             pool = await open_pool(database.dsn(role), role_check=role, size=10)
             stack.push_async_callback(pool.close)
             pools.append(pool)
-        yield World(*pools, database=database)
+        gateway, celld, broker, all_seeing = pools
+        yield World(gateway, celld, broker, all_seeing, database)
 
 
 def statuses(rows: Sequence[Row]) -> list[str]:
