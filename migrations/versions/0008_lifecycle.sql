@@ -114,7 +114,7 @@ BEGIN
             verdict := 'held';
         END IF;
     END IF;
-    IF verdict = 'closed' OR verdict = 'mine' THEN    -- a wake row written by a false mark would never end otherwise
+    IF verdict = 'closed' THEN    -- its owner closed it after a false mark had made it due
         DELETE FROM session_wakes w WHERE w.tenant_id = t AND w.session_id = s;
     END IF;
     IF verdict <> 'ok' THEN
