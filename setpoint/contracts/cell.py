@@ -17,8 +17,8 @@ PROTOCOL = 1
 """Version of these frames; a cell and a celld of N and N-1 can talk."""
 
 
-class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A value of this pipe."""
+class Struct(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="frame"):
+    """A value of this pipe. Its tag goes by ``frame``: a command has a ``type`` of its own."""
 
 
 # Inputs: what happened in the world. The core never learns anything in another way.

@@ -22,7 +22,7 @@ _FAMILIES: Final = {
     "input": "quarantined",
     "resources": "applied",
     "workspace": "materialized lost restored snapshotted rolled_back",
-    "evaluation": "started completed failed",
+    "evaluation": "started step_finished completed failed",
     "asset": "ready drifted blocked unblocked suspended resumed stale retired",
     "sync": "requested started step_finished succeeded failed cancelled skipped outcome_unknown",
     "run": "adopted interrupted",
