@@ -1,0 +1,1 @@
+"""The reconcile core: ``decide`` and ``evolve`` as pure functions over frozen values. No clock, no random, no I/O."""

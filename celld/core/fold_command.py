@@ -1,0 +1,151 @@
+"""Folds of commands and tools: accepted, waiting their turn, what came of each asset they name, ended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from celld.core import schedule
+from celld.core.state import Asset, Command, Evaluation, Execution, Look, State
+from setpoint.contracts.command import Tool
+from setpoint.contracts.event import Event
+
+_ENDED_KEPT: Final = 128
+NAMING: Final = frozenset({"evaluate", "sync"})
+"""The commands that name assets and therefore wait for each other where the names overlap."""
+
+
+def _accepted(state: State, event: Event) -> State:
+    data, command_id = event.data, event.command_id or ""
+    kind, payload = data["type"], data.get("payload") or {}
+    names = tuple(state.assets) if data.get("all") else tuple(payload.get("select", ()))
+    command = Command(
+        command_id,
+        kind,
+        data["lane"],
+        event.seq,
+        names=names if kind in NAMING else (),
+        stages=tuple(payload.get("stages", ())),
+        active=kind not in NAMING,
+        generation=data.get("generation", 0),
+        tool=msgspec.convert(payload, Tool) if kind == "tool" and payload else None,
+    )
+    state = replace(state, commands={**state.commands, command_id: command})
+    for execution_id in data.get("cancels", ()):
+        execution = state.executions[execution_id]
+        state = replace(state, executions=state.executions.with_(execution_id, replace(execution, dying=True)))
+    if target := state.commands.get(data.get("cancels_command", "")):
+        state = _with(state, replace(target, cancelling=True))
+    if data.get("closes"):
+        state = replace(state, closing=command_id)
+    return _activated(state, event)
+
+
+def _activated(state: State, event: Event) -> State:
+    """Let each waiting command begin whose names no earlier open one has."""
+    taken: set[str] = set()
+    for command in sorted(state.commands.values(), key=lambda command: command.seq):
+        if command.type not in NAMING:
+            continue
+        if not command.active and not command.cancelling and taken.isdisjoint(command.names):
+            state = _begin(state, replace(command, active=True), event)
+        taken.update(command.names)
+    return state
+
+
+def _begin(state: State, command: Command, event: Event) -> State:
+    if command.type != "evaluate":
+        return _with(state, command)
+    outcomes = dict(command.outcomes)
+    for name in command.names:
+        asset = state.assets.get(name)
+        if asset is None or not asset.spec.pairs:
+            outcomes[name] = "retired" if asset is None else "ready"
+        else:
+            look = Look(event.at, event.seq, gated=False, why="command")
+            state = schedule.put(state, replace(asset, look=look))
+    return _with(state, replace(command, seq=command.seq, outcomes=outcomes))
+
+
+def _ended(state: State, event: Event) -> State:
+    command_id = event.command_id or ""
+    command = state.commands.get(command_id)
+    if command is None:
+        return state
+    commands = {key: value for key, value in state.commands.items() if key != command_id}
+    state = replace(state, commands=commands, ended=(*state.ended, command_id)[-_ENDED_KEPT:])
+    if "materialize_failed" in event.data:
+        state = replace(state, materialize_failed=event.data["materialize_failed"])
+    if state.closing == command_id:
+        state = replace(state, closed=True)
+    return _activated(state, event)
+
+
+def _tool_started(state: State, event: Event) -> State:
+    command = state.commands[event.command_id or ""]
+    execution_id = event.execution_id or ""
+    run = Execution(
+        execution_id,
+        "tool",
+        event.seq,
+        event.at,
+        event.data["generation"],
+        command_id=command.id,
+        tool=command.tool,
+        settings=state.settings,
+    )
+    state = replace(state, executions=state.executions.with_(execution_id, run), execution_no=state.execution_no + 1)
+    return _with(state, replace(command, execution_id=execution_id))
+
+
+def _tool_finished(state: State, event: Event) -> State:
+    return replace(state, executions=state.executions.without(event.execution_id or ""))
+
+
+def begun(state: State, command_id: str | None, name: str) -> State:
+    """Note that the sync of ``name`` was requested for a command, if it was for one that is open."""
+    command = state.commands.get(command_id or "")
+    return state if command is None else _with(state, replace(command, begun=(*command.begun, name)))
+
+
+def synced(state: State, command_id: str | None, name: str, outcome: str) -> State:
+    """Note what came of the sync of ``name`` for a command, if it was for one that is open."""
+    command = state.commands.get(command_id or "")
+    if command is None:
+        return state
+    return _with(state, replace(command, outcomes={**command.outcomes, name: outcome}))
+
+
+def evaluated(state: State, asset: Asset, flight: Evaluation, verdict: str) -> State:
+    """Note the verdict for every open command that asked for it; ``asset`` is as it was while ``flight`` ran.
+
+    A verification answers a command that came during its sync; any other evaluation only what came before it began.
+    """
+    whole = len(flight.conditions) == len(asset.spec.conditions())
+    answers = asset.sync is not None or (whole and asset.look is not None and asset.look.seq < flight.seq)
+    for command in list(state.commands.values()):
+        if asset.name not in command.names or asset.name in command.outcomes:
+            continue
+        if command.type == "evaluate" and command.active and answers:
+            state = synced(state, command.id, asset.name, verdict)
+    if verdict == "unknown" and asset.sync is not None and not asset.sync.ended:
+        state = synced(state, asset.sync.command_id, asset.name, "unverified")
+    return state
+
+
+def _with(state: State, command: Command) -> State:
+    return replace(state, commands={**state.commands, command.id: command})
+
+
+FOLDS = {
+    "command.accepted": _accepted,
+    "command.succeeded": _ended,
+    "command.failed": _ended,
+    "command.cancelled": _ended,
+    "command.rejected": _ended,
+    "command.quarantined": _ended,
+    "tool.started": _tool_started,
+    "tool.finished": _tool_finished,
+}

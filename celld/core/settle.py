@@ -1,0 +1,83 @@
+"""Settling: after each input, start whatever may start now, oldest first, until nothing more does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from celld.core import evaluate, progress, schedule, sync, workspace
+from celld.core.turn import Turn
+
+EVENTS_MAX: Final = 1000
+"""Once a decision has this many events it starts nothing more and asks to be called again at once."""
+
+
+class Unsettled(Exception):
+    """A decision started the same thing twice: a rule is wrong. The cell must crash rather than spin."""
+
+
+def settle(turn: Turn) -> None:
+    """Start what is due: tools and manual syncs, direct syncs, runs in the order of their requests, evaluations."""
+    begun: set[tuple[str, str]] = set()
+    seen = -1
+    while seen != len(turn.events) and not _full(turn):
+        seen = len(turn.events)
+        progress.advance(turn)
+        if turn.state.closing is not None or turn.state.closed:
+            continue
+        _request_directs(turn, begun)
+        _start_syncs(turn, begun)
+        _start_evaluations(turn, begun)
+
+
+def wake_at(turn: Turn) -> int | None:
+    """Return when the next timer, retry or cooldown is due; what waits for a slot or a run needs no timer."""
+    state = turn.state
+    if state.closing is not None or state.closed:
+        return None
+    if _full(turn):
+        return turn.now + 1
+    times = [state.looks.next_after(turn.now)]
+    if state.halted is None:
+        times.append(state.directs.next_after(turn.now))
+    return min((at for at in times if at is not None), default=None)
+
+
+def _full(turn: Turn) -> bool:
+    return len(turn.events) >= EVENTS_MAX
+
+
+def _once(begun: set[tuple[str, str]], what: str, name: str) -> None:
+    if (what, name) in begun:
+        raise Unsettled(f"{what} of asset {name!r} starts twice in one decision")
+    begun.add((what, name))
+
+
+def _request_directs(turn: Turn, begun: set[tuple[str, str]]) -> None:
+    while turn.state.halted is None and not _full(turn):
+        entry = turn.state.directs.first()
+        if entry is None or entry[0] > turn.now:
+            return
+        _once(begun, "direct sync", entry[1])
+        pair = schedule.direct_pair(turn.asset(entry[1]))
+        assert pair is not None, "an asset without a sync is to be synced"
+        sync.request(turn, entry[1], "direct", pair[0])
+
+
+def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
+    limit = turn.state.settings.max_sync_concurrency
+    while workspace.is_ready(turn.state) and not _full(turn):
+        entry = turn.state.requested.first()
+        if entry is None or (limit is not None and turn.state.syncing >= limit):
+            return
+        _once(begun, "sync", entry[1])
+        sync.start(turn, entry[1])
+
+
+def _start_evaluations(turn: Turn, begun: set[tuple[str, str]]) -> None:
+    limit = turn.state.settings.max_evaluate_concurrency
+    while workspace.is_ready(turn.state) and not _full(turn):
+        entry = turn.state.looks.first()
+        if entry is None or entry[0] > turn.now or (limit is not None and turn.state.evaluating >= limit):
+            return
+        _once(begun, "evaluation", entry[1])
+        evaluate.start(turn, entry[1])

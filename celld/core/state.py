@@ -1,0 +1,268 @@
+"""The state of a session: what the fold of its events amounts to. Frozen values; ``evolve`` makes the next one.
+
+Everything the core decides by is in here. Nothing in here may be set by anything but an event.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from celld.core.table import Agenda, Table
+from setpoint.contracts.command import Tool
+from setpoint.contracts.resource.model import CompiledAsset, CompiledSync, Condition, Pair, Settings
+
+Verdict = Literal["ready", "drifted", "unknown"]
+Known = Literal["not_evaluated", "ready", "drifted"]
+SyncKind = Literal["direct", "drift", "manual"]
+
+
+class Struct(msgspec.Struct, frozen=True):
+    """A part of the state. Instants are microseconds since the epoch, seqs are positions in the log."""
+
+
+class Result(Struct, frozen=True):
+    """The last result of one condition, from the step that the event ``seq`` recorded."""
+
+    state: Verdict
+    reason: str
+    seq: int
+
+
+class Look(Struct, frozen=True):
+    """An evaluation of all conditions that is owed, from ``at`` on. ``gated``: only when the asset is clear."""
+
+    at: int
+    seq: int
+    gated: bool
+    why: str
+
+
+class Direct(Struct, frozen=True):
+    """A direct trigger that is owed. ``merged``: it arrived while the sync ran that it would have run."""
+
+    at: int
+    seq: int
+    retry: bool = False
+    merged: bool = False
+    forwarded: bool = False
+
+
+class Drift(Struct, frozen=True):
+    """The last verdict was Drifted and this pair's sync did not start, because of ``obstacle`` (empty: it did)."""
+
+    at: int
+    pair: int
+    obstacle: str
+
+
+class Retry(Struct, frozen=True):
+    """An evaluation came to nothing (``seq``: where it started); the ``n``-th in a row. The next is due ``at``."""
+
+    at: int
+    n: int
+    seq: int
+    lost: bool = False
+
+
+class Suspension(Struct, frozen=True):
+    """Automatic syncs of an asset are stopped. ``by`` is ``guardrail`` or ``user``."""
+
+    reason: str
+    since: int
+    by: str
+
+
+class Evaluation(Struct, frozen=True):
+    """An evaluation in flight. ``results`` are those that have come in so far."""
+
+    execution_id: str
+    seq: int
+    why: str
+    conditions: tuple[str, ...]
+    results: dict[str, Result] = {}
+
+
+class Sync(Struct, frozen=True):
+    """A sync of an asset, from its request until it is verified.
+
+    ``phase``: requested, stages (its commands run), verifying (its conditions run), owed (its run is over, its
+    verification is still to be had). ``before``: the results of the evaluation that led to a drift sync. ``ended``:
+    its one ending event is in the log already. ``outdated``: the asset changed under it, so that the conditions of
+    its run are not those that count.
+    """
+
+    kind: SyncKind
+    pair: int
+    pair_spec: Pair
+    stages: tuple[str, ...]
+    whole: bool
+    takes_direct: bool
+    requested_at: int
+    command_id: str | None = None
+    phase: Literal["requested", "stages", "verifying", "owed"] = "requested"
+    execution_id: str = ""
+    stages_ok: bool = True
+    ended: bool = False
+    outdated: bool = False
+    before: dict[str, Verdict] = {}
+    exits: tuple[tuple[str, int | None], ...] = ()
+    started_at: int = 0
+
+
+class LastEvaluation(Struct, frozen=True):
+    """The last evaluation that came to a verdict, for the projection."""
+
+    execution_id: str
+    at: int
+    verdict: Verdict
+    results: dict[str, Result]
+
+
+class LastSync(Struct, frozen=True):
+    """The last sync that ended, for the projection. ``outcome`` is the name of its ending event."""
+
+    execution_id: str
+    kind: str
+    outcome: str
+    reason: str
+    started_at: int
+    ended_at: int
+    exits: tuple[tuple[str, int | None], ...]
+
+
+class Asset(Struct, frozen=True):
+    """An asset of the applied generation and all that is known and owed of it.
+
+    ``unclear`` counts the direct upstreams that are not solid (schedule.py). Results older than ``valid_from`` (a
+    seq) say nothing any more. ``due`` has the next instant of each condition with a timer.
+    """
+
+    name: str
+    spec: CompiledAsset
+    generation: int
+    unclear: int = 0
+    known: Known = "not_evaluated"
+    stale: bool = False
+    results: dict[str, Result] = {}
+    valid_from: int = 0
+    due: dict[str, int] = {}
+    look: Look | None = None
+    direct: Direct | None = None
+    drift: Drift | None = None
+    retry: Retry | None = None
+    evaluation: Evaluation | None = None
+    sync: Sync | None = None
+    blocked: bool = False
+    failures: int = 0
+    turns: int = 0
+    cooldown_until: int = 0
+    suspended: Suspension | None = None
+    last_evaluation: LastEvaluation | None = None
+    last_sync: LastSync | None = None
+
+
+class Execution(Struct, frozen=True):
+    """A run that has been started and whose end is not in the log. ``last_step``: the newest one recorded.
+
+    ``spec`` and ``settings`` are those it was started with, so that it can be started again word for word.
+    ``dying``: it is to be cancelled.
+    """
+
+    id: str
+    kind: Literal["evaluation", "sync", "tool"]
+    seq: int
+    at: int
+    generation: int
+    asset: str = ""
+    command_id: str | None = None
+    last_step: int = -1
+    dying: bool = False
+    stages: tuple[str, ...] = ()
+    sync: CompiledSync | None = None
+    conditions: tuple[Condition, ...] = ()
+    tool: Tool | None = None
+    settings: Settings = Settings()
+
+
+class Command(Struct, frozen=True):
+    """An accepted command that has not ended. ``active`` False: it waits for one that names the same assets.
+
+    ``outcomes`` has what came of each name so far; for a sync ``begun`` has the names that were requested.
+    """
+
+    id: str
+    type: str
+    lane: int
+    seq: int
+    names: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    active: bool = True
+    cancelling: bool = False
+    generation: int = 0
+    tool: Tool | None = None
+    execution_id: str = ""
+    begun: tuple[str, ...] = ()
+    outcomes: dict[str, str] = {}
+
+
+class Generation(Struct, frozen=True):
+    """The applied project."""
+
+    n: int
+    resources: str
+    files: str
+
+
+class Workspace(Struct, frozen=True):
+    """Where the session's files are, and at which generation."""
+
+    generation: int
+    sandbox_host: str
+    ledger_id: str
+    workspace_no: int
+
+
+class Halted(Struct, frozen=True):
+    """Automatic syncs of the whole session are stopped."""
+
+    since: int
+    reason: str
+    by: str
+
+
+class State(Struct, frozen=True):
+    """A session. The agendas and counters follow from ``assets`` (schedule.py keeps them in step).
+
+    ``looks``: assets with an evaluation to start; ``directs``: with a direct sync to request; ``requested``: with a
+    sync that waits for its start; ``halted_drifts``: those that the halt alone keeps from syncing.
+    """
+
+    session_id: str
+    epoch: tuple[int, int] = (0, 0)
+    head_seq: int = 0
+    execution_no: int = 0
+    closed: bool = False
+    closing: str | None = None
+    generation: Generation | None = None
+    settings: Settings = Settings()
+    workspace: Workspace | None = None
+    materialize_failed: int | None = None
+    halted: Halted | None = None
+    downstreams: dict[str, tuple[str, ...]] = {}
+    assets: Table[Asset] = Table()
+    executions: Table[Execution] = Table()
+    commands: dict[str, Command] = {}
+    ended: tuple[str, ...] = ()
+    looks: Agenda = Agenda()
+    directs: Agenda = Agenda()
+    requested: Agenda = Agenda()
+    halted_drifts: Agenda = Agenda()
+    evaluating: int = 0
+    syncing: int = 0
+
+
+def empty(session_id: str) -> State:
+    """Return the state of a session of which no event has been folded."""
+    return State(session_id)
