@@ -8,7 +8,7 @@ that can be killed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from pydantic import Field
@@ -90,6 +90,11 @@ def compile_project(files: Mapping[str, bytes]) -> CompileResult:
     if faults:
         return CompileResult(faults=_presentable(faults))
     return CompileResult(encoded=encode(CompiledSet(assets=assets, settings=settings)))
+
+
+def json_schemas() -> Mapping[str, Mapping[str, Any]]:
+    """Return the JSON Schemas of what people write: ``resource`` (one document) and ``project`` (the settings)."""
+    return {"resource": _resources.schema(), "project": _settings.schema()}
 
 
 def _faults_of_names(files: Mapping[str, bytes]) -> Iterable[Fault]:
