@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ from setpoint.contracts.codec import canonical_json
 from setpoint.objects import ObjectStore
 
 _BLOBS_AT_ONCE: Final = 4
-"""Blobs held in memory at a time: with 64 MiB each this is the most that uploads and downloads may take."""
+"""Large blobs being received at a time: with 64 MiB each this bounds the memory that uploads may take."""
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
@@ -34,11 +36,32 @@ class Edge:
     watcher: Watcher
     links: CellLinks
     broker: BrokerLink
+    streams: Streams
     blob_room: asyncio.Semaphore
 
 
+class Streams:
+    """How many streams are open, of those that may be."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self.open = most, 0
+
+    def full(self) -> bool:
+        """Tell whether no further stream may be opened."""
+        return self.open >= self._most
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one stream for the length of the block."""
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+
 def blob_room() -> asyncio.Semaphore:
-    """Return the room for blobs in memory."""
+    """Return the room for large blobs in memory."""
     return asyncio.Semaphore(_BLOBS_AT_ONCE)
 
 

@@ -52,13 +52,13 @@ class CellLinks:
         return sum(linked.link.connected for linked in self._linked.values())
 
     def poke(self, tenant_id: str, session_id: str, host: str | None) -> bool:
-        """Tell the owner (or any host, when nobody owns the session) to look now; False when nobody could be told."""
+        """Tell ``host`` to look now, or any host when it is None or not linked; False when nobody could be told."""
         frame = hint.Poke(tenant_id, session_id)
         if host is not None:
             linked = self._linked.get(host)
-            if linked is None:
-                self._look_again.set()
-            return linked is not None and linked.link.send(frame)
+            if linked is not None and linked.link.send(frame):
+                return True
+            self._look_again.set()
         return any(linked.link.send(frame) for linked in self._linked.values())
 
     async def read_output(self, host: str, question: Mapping[str, Any]) -> OutputIs | Refused:

@@ -1,4 +1,4 @@
-"""What a route is: where it is, what it does, what it may answer. The router and the OpenAPI document are made of it."""
+"""What a route is: where it is, what it does, what it may answer. The router and the OpenAPI document need it."""
 
 from __future__ import annotations
 

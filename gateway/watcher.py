@@ -53,7 +53,7 @@ class Tail:
 
 
 class Watcher:
-    """The tails of all followed sessions. ``run`` polls until cancelled; ``close`` wakes everybody for the last time."""
+    """The tails of all followed sessions. ``run`` polls until cancelled; ``close`` wakes everybody a last time."""
 
     def __init__(self, read_heads: ReadHeads) -> None:
         self._read_heads = read_heads

@@ -27,6 +27,14 @@ class Page:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """Executions as their events; ``next_before`` is where the next page starts, None after the last."""
+
+    executions: list[list[Event]]
+    next_before: int | None
+
+
 async def page(database: Database, tenant_id: str, session_id: str, after: int, limit: int, bytes_max: int) -> Page:
     """Return the events after a seq, oldest first, at most ``limit`` and about ``bytes_max`` bytes of them."""
 
@@ -48,14 +56,14 @@ async def heads(database: Database, watched: Sequence[tuple[str, str]]) -> list[
 
 async def executions(
     connection: door.Connection, tenant_id: str, session_id: str, *, before: int | None, asset: str | None, limit: int
-) -> list[list[Event]]:
+) -> ExecutionPage:
     """Return executions that started before a seq (None: from the newest), newest first, each as its events."""
     top = _SEQ_MAX if before is None else before
     started = await connection.fetch(_SQL["started"], tenant_id, session_id, top, asset, limit)
     found = [row["execution_id"] for row in started]
     first = min((row["seq"] for row in started), default=0)
     by_id = await _of_executions(connection, tenant_id, session_id, first, found)
-    return [by_id[execution_id] for execution_id in found]
+    return ExecutionPage([by_id[execution_id] for execution_id in found], first if len(found) == limit else None)
 
 
 async def execution(connection: door.Connection, tenant_id: str, session_id: str, execution_id: str) -> list[Event]:

@@ -15,12 +15,17 @@ SELECT head_seq, state FROM setpoint.session_heads WHERE tenant_id = $1 AND sess
 SELECT tenant_id, session_id, head_seq, state FROM setpoint.heads($1::text[]::uuid[], $2::text[]::uuid[])
 
 -- name: started
--- Executions by the event that started them, newest first.
-SELECT seq, execution_id FROM setpoint.events
-WHERE tenant_id = $1 AND session_id = $2 AND seq < $3
-  AND type IN ('sync.started', 'evaluation.started', 'tool.started')
-  AND execution_id IS NOT NULL AND ($4::text IS NULL OR asset = $4)
-ORDER BY seq DESC LIMIT $5
+-- Executions by the event that started them, newest first. A verification inside a sync has the sync's execution id:
+-- the last thing that started for its asset before it. It is a part of that sync, not an execution beside it.
+SELECT e.seq, e.execution_id FROM setpoint.events e
+WHERE e.tenant_id = $1 AND e.session_id = $2 AND e.seq < $3
+  AND e.type IN ('sync.started', 'evaluation.started', 'tool.started')
+  AND e.execution_id IS NOT NULL AND ($4::text IS NULL OR e.asset = $4)
+  AND NOT (e.type = 'evaluation.started' AND e.data ->> 'why' = 'verification' AND e.execution_id IS NOT DISTINCT FROM (
+      SELECT p.execution_id FROM setpoint.events p
+      WHERE p.tenant_id = $1 AND p.session_id = $2 AND p.seq < e.seq AND p.asset = e.asset
+        AND p.type IN ('sync.started', 'evaluation.started') ORDER BY p.seq DESC LIMIT 1))
+ORDER BY e.seq DESC LIMIT $5
 
 -- name: of_executions
 -- Everything that the log says of some executions, from the start of the oldest of them on.

@@ -1,0 +1,120 @@
+"""One client's stream of a session's log. Called by the events route; ends with its client, session or gateway.
+
+It pulls: a client that does not read is asked for nothing and costs one page of memory, and one that blocks too long
+is cut off and resumes with its Last-Event-ID. Only committed events are ever sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import prometheus_client
+from aiohttp import web
+
+from gateway import sse
+from gateway.edge import Edge, principal
+from gateway.store import events
+from gateway.watcher import Tail
+from setpoint.contracts import limits
+from setpoint.contracts.problem import Problem
+
+_CLIENTS: Final = prometheus_client.Gauge("setpoint_gateway_streams", "Event streams that are open now")
+_SENT: Final = prometheus_client.Counter("setpoint_gateway_stream_events", "Events sent on streams")
+_PAGE_BYTES_MAX: Final = limits.SSE_BUFFER_BYTES_MAX // 2
+"""Half the buffer: encoded for the stream an event is wider than in its row."""
+
+
+async def follow(edge: Edge, request: web.Request, session_id: str, after: int) -> web.StreamResponse:
+    """Send the log after a seq, and go on as it grows. Raises Problem quota-exceeded before anything is sent."""
+    if edge.streams.full():
+        raise Problem("quota-exceeded", "too many streams are open here", retry_after_s=5)
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+        }
+    )
+    await response.prepare(request)
+    with edge.streams.one(), edge.watcher.follow(principal(request).tenant_id, session_id) as tail:
+        _CLIENTS.inc()
+        try:
+            await _Stream(edge, request, response, tail, session_id, after).run()
+        except (TimeoutError, ConnectionError):
+            # Too slow, or gone. The client resumes where it was; nothing here has to be undone.
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            _CLIENTS.dec()
+    return response
+
+
+class _Stream:
+    """The state of one stream: where it is, and when it last said something."""
+
+    def __init__(
+        self, edge: Edge, request: web.Request, response: web.StreamResponse, tail: Tail, session_id: str, after: int
+    ) -> None:
+        self._edge, self._request, self._response, self._tail = edge, request, response, tail
+        self._session_id, self._cursor = session_id, after
+        self._said_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Send until the session has ended, the gateway stops, or the key is no longer good."""
+        await self._say(sse.OPENING)
+        while not self._edge.watcher.closed:
+            if not await self._advance():
+                return
+            wait_s = self._said_s + limits.SSE_HEARTBEAT_S - time.monotonic()
+            await self._tail.beyond(self._cursor, max(0.0, wait_s))
+            if time.monotonic() - self._said_s >= limits.SSE_HEARTBEAT_S:
+                if not await self._may_go_on():
+                    return
+                await self._say(sse.HEARTBEAT)
+
+    async def _advance(self) -> bool:
+        """Send everything that is there; False when nothing will ever follow."""
+        while not self._edge.watcher.closed:
+            try:
+                page = await events.page(
+                    self._edge.database,
+                    principal(self._request).tenant_id,
+                    self._session_id,
+                    self._cursor,
+                    limits.PAGE_ITEMS_MAX,
+                    _PAGE_BYTES_MAX,
+                )
+            except Problem:
+                # The answer has begun, so it cannot become a problem document: wait for better times instead.
+                await asyncio.sleep(limits.POLL_S)
+                return True
+            self._tail.note(page.head_seq)
+            if page.head_seq < self._cursor:
+                await self._say(sse.reset(page.head_seq))
+                self._cursor = 0
+                continue
+            if page.events:
+                await self._say(sse.block(page.events))
+                _SENT.inc(len(page.events))
+                self._cursor = page.events[-1].seq
+            if self._cursor >= page.head_seq:
+                if page.state == "closed":
+                    await self._say(sse.END)
+                    return False
+                return True
+        return False
+
+    async def _may_go_on(self) -> bool:
+        """Check the key again: a stream must not outlive it."""
+        try:
+            await self._edge.authenticator.check(self._request.headers)
+        except Problem as problem:
+            return problem.kind.retry
+        return True
+
+    async def _say(self, content: bytes) -> None:
+        async with asyncio.timeout(limits.SSE_WRITE_S_MAX):
+            await self._response.write(content)
+        self._said_s = time.monotonic()
