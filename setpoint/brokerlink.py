@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from setpoint import runtime
 from setpoint.contracts import grant, hint, limits
-from setpoint.contracts.run import Refused
+from setpoint.contracts.reply import Refused
 from setpoint.identity import Identity
 from setpoint.link import LinkClient, LinkDown
 
@@ -44,6 +44,7 @@ class BrokerLink:
             url=self._url,
             headers=self._headers,
             replies=hint.FromBroker,
+            on_push=self._pushed,
             on_up=self._up.set,
             on_down=self._up.clear,
             name="broker",
@@ -85,7 +86,8 @@ class BrokerLink:
         return f"ws://{self._brokers[self._turn]}/ws"
 
     def _headers(self) -> dict[str, str]:
-        return self._identity.headers("broker") if self._identity.host_token else {}
+        # Without a host token yet the proof alone shows that the key of the Join is really this host's.
+        return self._identity.headers("broker")
 
     async def _beat(self) -> None:
         while True:
@@ -117,7 +119,14 @@ class BrokerLink:
         if isinstance(answer, Refused):
             runtime.log().error("broker refuses this host", code=answer.code, detail=answer.detail)
             raise LinkDown(answer.detail)
-        identity.learn(host_token=answer.host_token, keys=answer.keys)
+        self._learn(answer)
+
+    def _pushed(self, frame: object) -> None:
+        if isinstance(frame, hint.Welcome):
+            self._learn(frame)
+
+    def _learn(self, welcome: hint.Welcome) -> None:
+        self._identity.learn(host_token=welcome.host_token, keys=welcome.keys)
         self._note_admission()
 
     def _token_is_fresh(self) -> bool:

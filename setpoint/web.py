@@ -6,6 +6,7 @@ gateway, broker, celld and sandboxd build their aiohttp applications from these;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -123,7 +124,8 @@ class Peer:
 
     def __init__(self, socket: web.WebSocketResponse, claims: HostClaims | None, proof: Proof | None) -> None:
         self._socket, self.claims, self.proof = socket, claims, proof
-        self._outbox: asyncio.Queue[bytes] = asyncio.Queue(limits.LINK_PENDING_MAX)
+        self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue(limits.LINK_PENDING_MAX)
+        self._cut = False
         self.closed = False
 
     def send(self, frame: object) -> bool:
@@ -131,15 +133,23 @@ class Peer:
         if self.closed:
             return False
         if self._outbox.full():
-            self.closed = True
+            self.closed = self._cut = True
             return False
         self._outbox.put_nowait(codec.pack(frame))
         return True
 
+    def close(self) -> None:
+        """Close the link from this side, after what is queued was sent. Idempotent."""
+        self.closed = True
+        if self._outbox.full():
+            self._cut = True
+        else:
+            self._outbox.put_nowait(None)
+
     async def _write(self) -> None:
-        while not self.closed:
-            await self._socket.send_bytes(await self._outbox.get())
-        await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too slow")
+        while not self._cut and (content := await self._outbox.get()) is not None:
+            await self._socket.send_bytes(content)
+        await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"closed by the server")
 
 
 async def serve_link(
@@ -171,7 +181,7 @@ async def serve_link(
     on_open(peer)
     try:
         async for message in socket:
-            if message.type is not WSMsgType.BINARY:
+            if message.type is not WSMsgType.BINARY or peer.closed:
                 continue
             try:
                 frame = unpack(message.data)
@@ -183,4 +193,7 @@ async def serve_link(
         peer.closed = True
         writer.cancel()
         on_close(peer)
+        # Awaited, so that what the writer met on a socket that broke under it is seen here and not by the collector.
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await writer
     return socket

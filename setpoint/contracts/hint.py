@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from setpoint.contracts.run import OutputIs, Refused
+from setpoint.contracts.reply import OutputIs, Refused
 
 Role = Literal["cell", "sandbox", "gateway"]
 """What a host is. The broker certifies it in the host token."""
@@ -59,7 +59,10 @@ FromCelld = Moved | OutputIs | Refused
 
 
 class Join(Struct, tag="join", frozen=True):
-    """First frame of a host: who it is. ``join_token`` is needed only while it has no host token yet."""
+    """First frame of a host: who it is. ``join_token`` is needed only while it has no host token yet.
+
+    The handshake always carries a proof of ``public_key``; a refused join is answered and then the link is closed.
+    """
 
     id: int
     host: str
@@ -92,7 +95,10 @@ class Place(Struct, tag="place", frozen=True):
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
-    """The host is admitted: its certificate, and the broker keys that verify others' (kid -> base64url public key)."""
+    """The host is admitted: its certificate, and the broker keys that verify others' (kid -> base64url public key).
+
+    Pushed again with ``id`` 0 when another broker's key appears or the certificate is HOST_TOKEN_RENEW_S old.
+    """
 
     id: int
     host_token: str

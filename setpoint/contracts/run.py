@@ -11,6 +11,9 @@ from typing import Literal
 
 import msgspec
 
+from setpoint.contracts.reply import OutputIs as OutputIs
+from setpoint.contracts.reply import Refused as Refused
+
 Epoch = tuple[int, int]
 """(cluster incarnation, n); compared as a pair, larger is newer."""
 
@@ -216,29 +219,6 @@ class Done(Struct, tag="done", frozen=True):
 
     id: int
     detail: str = ""
-
-
-class Refused(Struct, tag="refused", frozen=True):
-    """The request was not carried out and nothing was changed. ``code`` says why; ``retry`` whether it may pass later.
-
-    Codes: ``stale-epoch`` ``stale-token`` ``bad-grant`` ``unknown-run`` ``unknown-workspace`` ``no-capacity``
-    ``missing-object`` ``invalid`` ``draining``.
-    """
-
-    id: int
-    code: str
-    detail: str
-    retry: bool = False
-
-
-class OutputIs(Struct, tag="output_is", frozen=True):
-    """Bytes from the asked offset; ``eof`` when the step has ended and nothing follows."""
-
-    id: int
-    content: bytes
-    next_offset: int
-    eof: bool
-    truncated: bool = False
 
 
 class StepDone(Struct, tag="step_done", frozen=True):
