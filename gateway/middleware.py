@@ -11,6 +11,7 @@ from typing import Final
 
 import prometheus_client
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from gateway.auth import Authenticator
 from gateway.edge import PRINCIPAL
@@ -27,7 +28,7 @@ _REQUESTS: Final = prometheus_client.Counter(
 )
 
 
-def gate(authenticator: Authenticator) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def gate(authenticator: Authenticator) -> Middleware:
     """Return the middleware that lets a request in. Raises Problem unauthenticated, unsupported-media-type."""
 
     @web.middleware
