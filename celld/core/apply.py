@@ -63,6 +63,9 @@ def _clear_the_way(turn: Turn, name: str, compiled: CompiledSet) -> None:
     if asset.evaluation is not None and (asset.sync is None or schedule.owes_verification(asset)):
         fruitless.supersede(turn, name)
     after = compiled.assets.get(name)
+    if after is None and asset.sync is not None and asset.sync.phase == "verifying":
+        turn.cancel_run(turn.state.executions.get(asset.sync.execution_id))
+        fruitless.supersede(turn, name)
     if after is None or not after.pairs:
         sync.end_unverified(turn, name)
     if after is None:

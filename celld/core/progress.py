@@ -127,7 +127,9 @@ def _runs(turn: Turn, command: Command, name: str) -> bool:
     asset = turn.state.assets.get(name)
     if asset is None:
         return any(run.command_id == command.id and run.asset == name for run in turn.state.executions.values())
-    return asset.sync is not None and asset.sync.command_id == command.id and schedule.in_flight(asset)
+    if asset.sync is None or asset.sync.command_id != command.id:
+        return False
+    return schedule.in_flight(asset) or name not in command.outcomes
 
 
 def _close(turn: Turn, command: Command) -> None:

@@ -88,6 +88,12 @@ class Run:
         self.deaf = False  # its reports get lost until the owner attaches again
 
     @property
+    def in_stages(self) -> bool:
+        """Tell whether a stage of the run is being carried out."""
+        left = self.start.steps[len(self.results) :]
+        return not self.over and any(step.kind == "stage" for step in left)
+
+    @property
     def syncs(self) -> bool:
         """Tell whether the run has stages."""
         return any(step.kind == "stage" for step in self.start.steps)
@@ -253,7 +259,7 @@ class World:
     def _perform(self, effect: object, first: int) -> None:
         match effect:
             case Materialize(generation):
-                assert not any(run.syncs and not run.over for run in self.runs.values()), "materialized under a sync"
+                assert not any(run.in_stages for run in self.runs.values()), "materialized under a sync"
                 self._later(self.materialize_s, lambda: self.feed(Materialized(generation, *self.place)))
             case StartRun(execution_id):
                 self._start(effect, first)
@@ -287,12 +293,8 @@ class World:
         self._next_step(run)
 
     def _next_step(self, run: Run) -> None:
-        steps, done = run.start.steps, len(run.results)
-        if done == len(steps):
-            run.over = True
-            self._report(run, RunEnded(run.start.execution_id, "completed"))
-            return
-        step = steps[done]
+        steps = run.start.steps
+        step = steps[len(run.results)]
         same = sum(other.kind == step.kind for other in steps)
         total_s = (
             self.sync_s.get(run.start.asset, 10.0)
@@ -308,8 +310,12 @@ class World:
             return
         result = self._result(run, step, skipped)
         run.results.append(result)
+        run.over = len(run.results) == len(run.start.steps)  # nothing of it runs any more
         self._report(run, StepEnded(run.start.execution_id, result))
-        self._next_step(run)
+        if run.over:
+            self._report(run, RunEnded(run.start.execution_id, "completed"))
+        else:
+            self._next_step(run)
 
     def _result(self, run: Run, step: Step, skipped: bool) -> StepResult:
         fields: dict[str, Any] = {"exit_code": 0}
@@ -326,7 +332,7 @@ class World:
         return StepResult(step.index, step.kind, step.name, self.now, self.now, **fields)
 
     def _act(self, name: str, stage: str) -> bool:
-        """Carry out a stage. A script gets ``sync/stage`` and says whether it succeeded; else ``run`` heals its pair."""
+        """Carry out a stage: a script gets ``sync/stage`` and says whether it went well; else ``run`` heals."""
         running = self.state.assets.get(name)
         sync = running.sync.pair_spec.sync if running is not None and running.sync is not None else None
         label = f"{sync.name if sync is not None else '?'}/{stage}"
