@@ -72,9 +72,18 @@ class Connection:
         transaction means that it may have committed.
         """
         isolation = "repeatable_read" if reading else "read_committed"
+        transaction = self._raw.transaction(isolation=isolation, readonly=reading)
         with _meaning():
-            async with self._raw.transaction(isolation=isolation, readonly=reading):
-                yield
+            await transaction.start()
+        try:
+            yield
+        except BaseException:
+            # What the body raised is what matters; a server that cannot be told forgets the transaction by itself.
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await transaction.rollback()
+            raise
+        with _meaning():
+            await transaction.commit()
 
 
 class Pool:

@@ -131,6 +131,36 @@ async def test_a_lost_backend_is_unknown_and_the_pool_goes_on(w: World, cached: 
         await pool.close()
 
 
+async def test_what_a_transactions_body_raises_comes_out_as_it_is_and_undoes_it(w: World) -> None:
+    await w.create()
+
+    async def body() -> None:
+        async with w.all_seeing.connection() as connection, connection.transaction():
+            await connection.execute("UPDATE setpoint.sessions SET labels = $1", '{"a": 1}')
+            raise FileNotFoundError("nothing to do with the database")
+
+    with pytest.raises(FileNotFoundError):
+        await body()
+    assert await w.all_seeing.fetchval("SELECT labels FROM setpoint.sessions") == "{}"
+
+
+async def test_a_transaction_whose_server_goes_away_is_unknown_at_its_commit(w: World) -> None:
+    await w.create()
+
+    async def body() -> None:
+        async with w.all_seeing.connection() as connection, connection.transaction():
+            await connection.execute("UPDATE setpoint.sessions SET labels = $1", '{"a": 1}')
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            async with connect(w.database.admin_dsn) as admin, asyncio.timeout(10):
+                await admin.execute("SELECT pg_terminate_backend($1)", pid)
+                while await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
+                    pass
+
+    with pytest.raises(Unknown):
+        await body()
+    assert await w.all_seeing.fetchval("SELECT labels FROM setpoint.sessions") == "{}"
+
+
 def command(dsn: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     environment: Mapping[str, str] = kept | {"SETPOINT_DATABASE_URL": dsn} | environ
