@@ -16,7 +16,7 @@ from setpoint import runtime
 from setpoint.contracts import hint
 from setpoint.contracts.limits import POLL_S
 from setpoint.contracts.problem import Problem
-from setpoint.contracts.run import OutputIs, Refused
+from setpoint.contracts.reply import OutputIs, Refused
 from setpoint.identity import Identity
 from setpoint.link import LinkClient, LinkDown
 

@@ -15,7 +15,7 @@ from gateway.edge import Edge
 from gateway.store import hosts
 from setpoint.contracts.limits import OUTPUT_READ_BYTES_MAX
 from setpoint.contracts.problem import Problem
-from setpoint.contracts.run import Refused
+from setpoint.contracts.reply import Refused
 from setpoint.objects import ObjectMissing, output_key
 
 Stream = Literal["stdout", "stderr"]

@@ -14,7 +14,9 @@ from setpoint.contracts.codec import canonical_json
 from setpoint.contracts.event import Event
 
 RETRY_MS: Final = 1000
-OPENING: Final = f"retry: {RETRY_MS}\n\n".encode()
+OPENING: Final = f"retry: {RETRY_MS}\n".encode()
+"""Sent at once. It is no block of its own (some clients would report an empty event) but opens the first one."""
+
 HEARTBEAT: Final = b": still here\n\n"
 END: Final = b"event: end\ndata: {}\n\n"
 """The session is closed and every event of it was sent: there is nothing to reconnect for."""
