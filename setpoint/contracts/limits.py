@@ -85,12 +85,18 @@ STEP_TIMEOUT_S_MAX: Final = 24 * 3600.0
 RUNS_PER_HOST_MAX: Final = 64
 KILL_GRACE_S: Final = 5.0
 LEDGER_KEEP_S: Final = 24 * 3600.0
+LEDGER_RUNS_PER_SESSION_MAX: Final = 1000  # ended runs; running ones are always kept
+SANDBOX_TMP_BYTES_MAX: Final = 256 * MIB
+SANDBOX_OPEN_FILES_MAX: Final = 4096
+SANDBOX_FILE_BYTES_MAX: Final = 16 * 1024 * MIB
+SANDBOX_PROCESSES_MAX: Final = 1024
 
 assert LEASE_RENEW_S * 3 < LEASE_TTL_S, "a lease must survive two lost renewals"
 assert PROOF_S < GRANT_S < HOST_TOKEN_S, "what is narrower lives shorter"
 assert EVENT_BYTES_MAX * BATCH_SESSIONS_MAX <= BATCH_BYTES_MAX, "one large event of every session fits a batch"
 assert OUTPUT_TAIL_BYTES * 2 < EVENT_BYTES_MAX, "both tails of a step fit its event"
 assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX
+assert (LEDGER_RUNS_PER_SESSION_MAX + RUNS_PER_HOST_MAX) * 64 < LINK_FRAME_BYTES_MAX, "the answer of a fence fits"
 assert MANIFEST_FILE_BYTES_MAX < REQUEST_BYTES_MAX <= BLOB_BYTES_MAX
 assert ARGUMENT_BYTES_MAX < COMPILED_ASSET_BYTES_MAX < LINK_FRAME_BYTES_MAX, "the steps of a run fit its frame"
 assert COMPILED_BYTES_MAX < min(CELL_FRAME_BYTES_MAX, BLOB_BYTES_MAX), "a compiled set is a blob and crosses the pipe"

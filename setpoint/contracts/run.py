@@ -222,10 +222,11 @@ class Done(Struct, tag="done", frozen=True):
 
 
 class StepDone(Struct, tag="step_done", frozen=True):
-    """A step of an attached run ended."""
+    """A step of an attached run ended. ``enforced`` says what held for it, as in ``RunDone``."""
 
     run_id: str
     result: StepResult
+    enforced: dict[str, str] = {}
 
 
 class RunDone(Struct, tag="run_done", frozen=True):
