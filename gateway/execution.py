@@ -53,7 +53,7 @@ def fold(events: Sequence[Event]) -> Execution | None:
 
 
 def _steps(events: Sequence[Event], started: Event) -> list[StepView]:
-    steps = {index: StepView(index, kind, name) for index, kind, name in _outline(started)}
+    steps = {index: StepView(index, "pending", kind, name) for index, kind, name in _outline(started)}
     for event in events:
         result = _result(event) if event.type in _STEP_ENDS else None
         if result is not None:

@@ -111,9 +111,9 @@ class StepView(Answer, frozen=True, omit_defaults=True):
     """A step of an execution. ``status`` is ``pending`` until its end is in the log."""
 
     index: int
+    status: Literal["pending", "succeeded", "failed", "skipped"]
     kind: str = ""
     name: str = ""
-    status: Literal["pending", "succeeded", "failed", "skipped"] = "pending"
     exit_code: int | None = None
     signal: int | None = None
     error: str | None = None

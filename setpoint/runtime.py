@@ -48,7 +48,7 @@ def boot_id() -> str:
 
 
 def process_start(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot, None when there is none: pid and start name it for ever.
+    """Return when a process started, in clock ticks since boot, None when there is none: with its pid it is unique.
 
     A zombie counts as gone: it runs nothing any more.
     """

@@ -28,9 +28,11 @@ def row(asset: dict[str, Any]) -> dict[str, Any]:
         reasons.append("blocked by " + ", ".join(asset["blocked_by"]))
     if asset.get("suspended"):
         reasons.append("suspended: " + str(asset["suspended"].get("reason", "")))
-    for condition in (asset.get("last_evaluation") or {}).get("conditions", []):
-        if condition["status"].get("reason"):
-            reasons.append(f"{condition['conditionName']}: {condition['status']['reason']}")
+    reasons.extend(
+        f"{condition['conditionName']}: {condition['status']['reason']}"
+        for condition in (asset.get("last_evaluation") or {}).get("conditions", [])
+        if condition["status"].get("reason")
+    )
     return {**asset, "why": "; ".join(reasons), "next": asset.get("cooldown_until") or asset.get("next_due")}
 
 

@@ -124,7 +124,7 @@ def emit(value: object, columns: Sequence[tuple[str, str]] = ()) -> None:
     if settings().output == "json":
         click.echo(json.dumps(value, indent=2, sort_keys=True))
         return
-    rows = value if isinstance(value, list) else [value]
+    rows: list[Any] = value if isinstance(value, list) else [value]
     print_table(rows, columns)
 
 

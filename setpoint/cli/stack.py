@@ -89,7 +89,8 @@ async def _supervise(chosen: Any) -> int:
         await starting
         _welcome(stack)
         assert stack.failed is not None
-        await asyncio.wait([stopped, stack.failed], return_when=asyncio.FIRST_COMPLETED)
+        watched: list[asyncio.Future[Any]] = [stopped, stack.failed]
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         if stack.failed.done():
             raise DaemonFailed(stack.failed.result())
         return 0

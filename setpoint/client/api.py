@@ -100,7 +100,7 @@ class Client:
     def output(self, session: str, execution: str, step: int, stream: str, offset: int) -> tuple[bytes, int, bool]:
         """Read output of one step from a byte offset: ``(content, next offset, whether that was all)``."""
         path = f"/v1/sessions/{session}/executions/{execution}/output"
-        params = {"step": step, "stream": stream, "offset": offset}
+        params: dict[str, str | int] = {"step": step, "stream": stream, "offset": offset}
         try:
             answer = self.http.get(path, params=params)
         except httpx.HTTPError as error:

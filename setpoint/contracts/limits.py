@@ -99,5 +99,5 @@ assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX
 assert (LEDGER_RUNS_PER_SESSION_MAX + RUNS_PER_HOST_MAX) * 64 < LINK_FRAME_BYTES_MAX, "the answer of a fence fits"
 assert MANIFEST_FILE_BYTES_MAX < REQUEST_BYTES_MAX <= BLOB_BYTES_MAX
 assert ARGUMENT_BYTES_MAX < COMPILED_ASSET_BYTES_MAX < LINK_FRAME_BYTES_MAX, "the steps of a run fit its frame"
-assert COMPILED_BYTES_MAX < min(CELL_FRAME_BYTES_MAX, BLOB_BYTES_MAX), "a compiled set is a blob and crosses the pipe"
+assert min(CELL_FRAME_BYTES_MAX, BLOB_BYTES_MAX) > COMPILED_BYTES_MAX, "a compiled set is a blob and crosses the pipe"
 assert LEASE_TTL_S < ORPHAN_TIMEOUT_S, "an orphan outlives the lease, so that it can be adopted"

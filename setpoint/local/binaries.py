@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -61,8 +61,13 @@ def usable_bin_dir(environ: Mapping[str, str], account: Account, farm_root: Path
 
     Raises BinariesMissing when there is none, naming what was tried and why it failed.
     """
+    return first_usable(candidates(environ), account, farm_root)
+
+
+def first_usable(places: Sequence[Candidate], account: Account, farm_root: Path) -> Path:
+    """Return the first of ``places`` that works; see ``usable_bin_dir``."""
     faults = []
-    for candidate in candidates(environ):
+    for candidate in places:
         try:
             return _tried(candidate, account, farm_root)
         except (OSError, BinariesMissing, subprocess.SubprocessError) as error:

@@ -1,4 +1,4 @@
-"""A running stack for black-box tests: real daemons and a real client, with the means to kill and freeze any of them."""
+"""A running stack for black-box tests: real daemons and a real client, and the means to kill and freeze them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_broker_and_cell_host_killed_in_mid_sync_the_session_goes_on_elsewhere_a
         session = stack.session("moves")
         stack.apply(session, slow())
         began(stack, session)
-        owner = str(stack.api.session(session)["owner"])
+        owner = str(stack.api.session(session)["owner_host"])
         other = {"celld": "celld-2", "celld-2": "celld"}[owner]
         head = len(stack.events(session))
         stack.kill("broker")
