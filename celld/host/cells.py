@@ -1,0 +1,165 @@
+"""A cell seen from celld: its pipe, the answers that are awaited on it, and its death.
+
+One session per process for now (``cells_per_process`` = 1): the owner that opened a cell alone uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from typing import Final
+
+from celld.cell import wire
+from celld.host.zygote import Forked, Zygote
+from setpoint.contracts import cell as frames
+from setpoint.contracts import limits
+from setpoint.contracts.codec import FrameRefused, Unpacker
+
+DECIDE_S_MAX: Final = 30.0
+"""A decision that takes longer is a cell that hangs: it is killed."""
+
+RESTORE_S_MAX: Final = 120.0
+_EXIT_S: Final = 1.0
+_unpack: Final = Unpacker(frames.FromCell)
+
+
+class CellDied(Exception):
+    """The cell is gone. ``code`` is its exit code, negative for a signal, None when nobody knows."""
+
+    def __init__(self, code: int | None, why: str = "") -> None:
+        super().__init__(f"cell ended with {code}" + (f": {why}" if why else ""))
+        self.code = code
+
+
+class _Pipe(asyncio.Protocol):
+    """The bytes of one pipe as frames; what is awaited is one future at a time."""
+
+    def __init__(self) -> None:
+        self._splitter = wire.Splitter()
+        self.answers: asyncio.Queue[frames.FromCell] = asyncio.Queue(16)
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]  # uvloop's transport is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for content in self._splitter.feed(data):
+                self.answers.put_nowait(_unpack(content))
+        except (FrameRefused, asyncio.QueueFull):  # a cell that does not keep to the protocol is a dead cell
+            if self.transport is not None:
+                self.transport.abort()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    async def writable(self) -> None:
+        """Wait until the pipe takes more."""
+        await self._writable.wait()
+
+
+class Cell:
+    """A running cell with one session. Make it with ``open``; every call raises CellDied when it is gone."""
+
+    def __init__(self, forked: Forked, pipe: _Pipe, session: str) -> None:
+        self.pid, self._exited = forked.pid, forked.exited
+        self._pipe, self._session = pipe, session
+        self._input_no = 0
+
+    @classmethod
+    async def open(cls, zygote: Zygote, session: str) -> Cell:
+        """Fork a cell for a session and wait for its first word. Raises CellDied, ZygoteDied."""
+        forked = await zygote.fork(session)
+        _, pipe = await asyncio.get_running_loop().create_unix_connection(_Pipe, sock=forked.pipe)
+        cell = cls(forked, pipe, session)
+        hello = await cell._answer(limits.CELL_START_S_MAX)
+        if not isinstance(hello, frames.Hello) or hello.protocol != frames.PROTOCOL:
+            raise CellDied(None, f"its first frame was {hello!r}")
+        return cell
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Return the future that is done once the cell is gone."""
+        return self._pipe.lost
+
+    async def restore(self, parts: Iterable[frames.Restore]) -> int:
+        """Fold the last parts of the log and return the seq the cell is at; earlier ones go by ``feed``."""
+        for part in parts:
+            await self.feed(part)
+        restored = await self._answer(RESTORE_S_MAX)
+        if not isinstance(restored, frames.Restored):
+            raise CellDied(None, f"it answered {type(restored).__name__} to its log")
+        return restored.head_seq
+
+    async def feed(self, frame: frames.ToCell) -> None:
+        """Write a frame that is not answered, at the pace the cell reads."""
+        self._write(frame)
+        await self._pipe.writable()
+
+    async def decide(self, input_: frames.Input, now: int) -> frames.Decided:
+        """Have the cell decide on an input; answer with ``committed`` or ``aborted`` when it has events."""
+        self._input_no += 1
+        self._write(frames.Deliver(self._session, self._input_no, now, input_))
+        decided = await self._answer(DECIDE_S_MAX)
+        if not isinstance(decided, frames.Decided) or decided.input_no != self._input_no:
+            raise CellDied(None, f"it answered {type(decided).__name__} to an input")
+        return decided
+
+    def committed(self, first_seq: int, at: int, epoch: tuple[int, int]) -> None:
+        """Tell the cell that its last decision is in the log."""
+        self._write(frames.Committed(self._session, self._input_no, first_seq, at, epoch))
+
+    def aborted(self, reason: str, detail: str = "") -> None:
+        """Tell the cell that its last decision was not written."""
+        self._write(frames.Aborted(self._session, self._input_no, reason, detail))
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if not self._exited.done():  # until then the zygote has not reaped it, so the pid is still its own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Close the pipe; the cell ends by itself, and is killed when it does not. Idempotent."""
+        if self._pipe.transport is not None:
+            self._pipe.transport.close()
+        await asyncio.wait({self._exited}, timeout=_EXIT_S)
+        self.kill()
+
+    async def death(self, why: str = "") -> CellDied:
+        """Return how a lost cell ended; waits a moment for the zygote's report."""
+        await asyncio.wait({self._exited}, timeout=_EXIT_S)
+        return CellDied(self._exited.result() if self._exited.done() else None, why)
+
+    def _write(self, frame: frames.ToCell) -> None:
+        if self._pipe.transport is not None and not self.lost.done():
+            self._pipe.transport.write(wire.encode(frame))
+
+    async def _answer(self, within_s: float) -> frames.FromCell:
+        """Wait for the next frame of the cell; a cell that is gone or hangs is a CellDied."""
+        getting = asyncio.ensure_future(self._pipe.answers.get())
+        try:
+            await asyncio.wait({getting, self.lost}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                return getting.result()
+            if not self.lost.done():
+                self.kill()
+                raise await self.death(f"no answer within {within_s:g} s")
+            raise await self.death()
+        finally:
+            getting.cancel()
