@@ -100,8 +100,8 @@ def _become_cell(zygote: int, pipe: int, label: str) -> NoReturn:
     if os.getppid() != zygote:  # it died before the line above, so its death will not reach us any more
         os._exit(0)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    for name in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(name, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
         os.dup2(nothing, number)

@@ -92,11 +92,11 @@ class Cell:
         hosted = self._sessions.get(frame.session)
         if hosted is None or hosted.restored:
             hosted = self._sessions[frame.session] = _Hosted(empty(frame.session))
-        try:
-            for event in frame.events:
+        for event in frame.events:
+            try:
                 hosted.state = evolve(hosted.state, event)
-        except Exception as error:  # noqa: BLE001 - whatever the fold raises means the same: this log cannot be folded
-            raise ReplayFailed(f"event {event.seq} ({event.type}): {type(error).__name__}: {error}") from error
+            except Exception as error:  # whatever the fold raises means the same: this log cannot be folded
+                raise ReplayFailed(f"event {event.seq} ({event.type}): {type(error).__name__}: {error}") from error
         if not frame.last:
             return None
         hosted.restored = True

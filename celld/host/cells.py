@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from celld.cell import wire
 from celld.host.zygote import Forked, Zygote
@@ -154,7 +154,8 @@ class Cell:
         """Wait for the next frame of the cell; a cell that is gone or hangs is a CellDied."""
         getting = asyncio.ensure_future(self._pipe.answers.get())
         try:
-            await asyncio.wait({getting, self.lost}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {getting, self.lost}
+            await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             if getting.done():
                 return getting.result()
             if not self.lost.done():

@@ -1,0 +1,143 @@
+"""The group commit: the decisions of many sessions in one call, repeated until its outcome is known.
+
+Owners hand in one item at a time and wait; each committer has one batch under way and takes everything that has come
+meanwhile as its next. A call is never cancelled: what became of it would be unknown, and the next batch could meet it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import prometheus_client
+
+from celld.plane.item import Item
+from celld.plane.key import SessionKey
+from migrations import door, named, outcome
+from setpoint import runtime
+from setpoint.contracts import limits
+
+_SQL: Final = named.beside(__file__)
+_BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+BATCH_ITEMS: Final = prometheus_client.Histogram(
+    "setpoint_celld_batch_items", "Sessions per group commit", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+COMMITTED: Final = prometheus_client.Counter("setpoint_celld_events_total", "Events committed")
+
+Status = Literal["committed", "fenced", "gone", "moved_head", "truncated", "lock_busy", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an item. Only ``committed`` is in the log; ``seq`` is the head as the database has it.
+
+    fenced, gone: the session is somebody else's, or no more. moved_head: its cell is wrong. truncated: the log was
+    lost. lock_busy: ``detail`` is the key and its holder. rejected: the database refuses these values, ``detail``.
+    """
+
+    status: Status
+    seq: int
+    detail: str = ""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    item: Item
+    done: asyncio.Future[Outcome]
+
+
+class Committer:
+    """The queue and its workers. ``run`` serves it with ``workers`` connections until cancelled."""
+
+    def __init__(self, pool: door.Pool, workers: int = 2) -> None:
+        self._pool, self._workers = pool, workers
+        self._queue: deque[_Waiting] = deque()
+        self._filled = asyncio.Condition()
+        self._sessions: set[SessionKey] = set()
+
+    async def commit(self, item: Item) -> Outcome:
+        """Have an item committed; returns when its outcome is certain. A session has one item at a time."""
+        assert item.key not in self._sessions, "a session is in at most one open batch"
+        waiting = _Waiting(item, asyncio.get_running_loop().create_future())
+        self._sessions.add(item.key)
+        waiting.done.add_done_callback(lambda _: self._sessions.discard(item.key))
+        self._queue.append(waiting)
+        async with self._filled:
+            self._filled.notify()
+        return await asyncio.shield(waiting.done)  # a waiter that goes away takes nothing back: it may be in the log
+
+    async def run(self) -> None:
+        """Commit what is handed in, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._workers):
+                tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            async with self._filled:
+                await self._filled.wait_for(lambda: self._queue)
+            batch = take_batch(self._queue)
+            if batch:
+                BATCH_ITEMS.observe(len(batch))
+                await self._settle(batch)
+
+    async def _settle(self, batch: list[_Waiting]) -> None:
+        """Commit a batch; one that holds values the database refuses is halved until the guilty item is alone."""
+        try:
+            outcomes = await self._append([waiting.item for waiting in batch])
+        except outcome.BadInput as error:
+            if len(batch) == 1:
+                batch[0].done.set_result(Outcome("rejected", 0, str(error)))
+                return
+            for half in halves(batch):
+                await self._settle(half)
+            return
+        for waiting, became in zip(batch, outcomes, strict=True):
+            waiting.done.set_result(became)
+
+    async def _append(self, items: Sequence[Item]) -> list[Outcome]:
+        """Call append_batch until it answers. Raises BadInput."""
+        payload = (b"[" + b",".join(item.body for item in items) + b"]").decode()
+        rows = await self._call(payload, len(items))
+        became = {row["ord"]: _outcome(row) for row in rows}
+        outcomes = [became[n] for n in range(1, len(items) + 1)]
+        COMMITTED.inc(sum(item.count for item, one in zip(items, outcomes, strict=True) if one.status == "committed"))
+        return outcomes
+
+    async def _call(self, payload: str, sessions: int) -> list[door.Row]:
+        attempt = 0
+        while True:
+            try:
+                return await self._pool.fetch(_SQL["append"], payload)
+            except (outcome.Retry, outcome.Unknown, outcome.Unavailable) as error:
+                if attempt in (0, 20):
+                    runtime.log().warning("commit repeated", why=str(error)[:200], sessions=sessions)
+                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+                attempt += 1
+
+
+def take_batch(queue: deque[_Waiting]) -> list[_Waiting]:
+    """Take the head of the queue: at most BATCH_SESSIONS_MAX items and, beyond the first, BATCH_BYTES_MAX bytes."""
+    batch: list[_Waiting] = []
+    size = 0
+    while queue and len(batch) < limits.BATCH_SESSIONS_MAX:
+        size += len(queue[0].item.body)
+        if batch and size > limits.BATCH_BYTES_MAX:
+            break
+        batch.append(queue.popleft())
+    return batch
+
+
+def halves(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Cut a batch of two or more in two."""
+    middle = len(batch) // 2
+    return batch[:middle], batch[middle:]
+
+
+def _outcome(row: door.Row) -> Outcome:
+    status: Status = "committed" if row["status"] in ("ok", "already") else row["status"]
+    return Outcome(status, row["seq"] or 0, row["detail"] or "")
