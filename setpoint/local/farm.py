@@ -53,7 +53,7 @@ def link_farm(source_dirs: Sequence[Path], dest_root: Path) -> Path:
 def _fingerprint(parent: Path, places: Iterable[Path]) -> str:
     digest = hashlib.sha256(str(parent).encode())
     for place in places:
-        for directory, names, files in os.walk(parent / place):
+        for directory, names, files in os.walk(parent / place, onerror=_refuse):
             names.sort()
             for name in sorted(files):
                 path = os.path.join(directory, name)
@@ -65,7 +65,7 @@ def _fingerprint(parent: Path, places: Iterable[Path]) -> str:
 def _link_tree(parent: Path, place: Path, building: Path) -> None:
     for above in reversed(place.parents):
         _make_dir(building / above)
-    for directory, names, files in os.walk(parent / place):
+    for directory, names, files in os.walk(parent / place, onerror=_refuse):
         target = building / Path(directory).relative_to(parent)
         _make_dir(target)
         for name in [*files, *(n for n in names if os.path.islink(os.path.join(directory, n)))]:
@@ -87,6 +87,10 @@ def _link_file(source: Path, target: Path) -> None:
             return
     shutil.copy2(source, target)
     target.chmod(mode | _FOR_ALL | (0o111 if mode & 0o100 else 0))
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # os.walk would pass over a directory it cannot read
 
 
 def _make_dir(path: Path) -> None:

@@ -104,6 +104,10 @@ class PostgresCluster:
         self._make_state_dir(account)
         async with self._locked():
             self._password = self._load_password()
+            if self.pid is not None:
+                return
+            if self._postmaster is not None:
+                self._postmaster.forget()
             self._postmaster = Postmaster.find(self.cluster_dir)
             if self._postmaster is None:
                 bin_dir = await asyncio.to_thread(
