@@ -19,6 +19,7 @@ from setpoint.contracts.problem import Problem
 # Always matches at a quote, so the scan is linear even when the string never ends.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")  # which kind a bracket is does not matter for the depth
 _RISKY: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _INTEGER_CHARS_MAX: Final = 19
 _INTEGER_MAX: Final = 2**63 - 1
@@ -52,11 +53,11 @@ def _is_deeper(content: bytes, depth: int) -> bool:
 
     Each pass takes away the innermost pairs, so a well-formed value of depth n is gone after n passes.
     """
-    brackets = _STRING.sub(b"", content).translate(None, _NOT_BRACKETS)
+    brackets = _STRING.sub(b"", content).translate(_ONE_KIND, _NOT_BRACKETS)
     for _ in range(depth):
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")
     if len(brackets) > 2 * depth:
         raise _depth_problem()
     return bool(brackets)

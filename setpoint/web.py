@@ -25,12 +25,13 @@ LOOP_LAG: Final = prometheus_client.Gauge(
 _LAG_TICK_S: Final = 0.02
 
 
-def problem_response(problem: Problem, request_id: str = "") -> web.Response:
-    """Render a Problem as ``application/problem+json``."""
+def problem_response(problem: Problem, request_id: str = "", status: int | None = None) -> web.Response:
+    """Render a Problem as ``application/problem+json``; ``status`` is a finer HTTP status than that of its code."""
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    document = problem.document(request_id) | ({} if status is None else {"status": status})
     return web.Response(
-        status=problem.kind.status,
-        body=codec.canonical_json(problem.document(request_id)),
+        status=status or problem.kind.status,
+        body=codec.canonical_json(document),
         content_type="application/problem+json",
         headers=headers,
     )
@@ -54,8 +55,8 @@ async def problems(
         if error.status < 400:
             raise
         code = _STATUS_CODES.get(error.status, "invalid-request")
-        response = problem_response(Problem(code, error.reason or "the request was refused"), request_id)
-        response.set_status(error.status)
+        refused = Problem(code, error.reason or "the request was refused")
+        response = problem_response(refused, request_id, error.status)
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
