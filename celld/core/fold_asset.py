@@ -27,7 +27,7 @@ def _triggered(asset: Asset, event: Event) -> Asset:
     direct = Direct(event.at, event.seq, merged=_merges(asset))
     if schedule.may_sync(asset) and asset.suspended is None:
         return replace(asset, direct=direct)
-    return replace(asset, direct=direct, look=Look(event.at, event.seq, gated=False, why="trigger"))
+    return schedule.owe(replace(asset, direct=direct), Look(event.at, event.seq, gated=False, why="trigger"))
 
 
 def _merges(asset: Asset) -> bool:
@@ -69,7 +69,7 @@ def _resumed(state: State, event: Event) -> State:
     """Lift a suspension. Lifted by a person, the asset is looked at, unless a trigger waits: then its sync runs."""
     asset = replace(state.assets[event.asset or ""], suspended=None, failures=0, turns=0, cooldown_until=0)
     if event.data["by"] == "user" and asset.spec.pairs and not (asset.direct is not None and schedule.may_sync(asset)):
-        asset = replace(asset, look=Look(event.at, event.seq, gated=False, why="resume"), retry=None)
+        asset = schedule.owe(replace(asset, retry=None), Look(event.at, event.seq, gated=False, why="resume"))
     return schedule.put(state, asset)
 
 

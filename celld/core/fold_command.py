@@ -65,8 +65,8 @@ def _begin(state: State, command: Command, event: Event) -> State:
             outcomes[name] = "retired" if asset is None else "ready"
         else:
             look = Look(event.at, event.seq, gated=False, why="command")
-            state = schedule.put(state, replace(asset, look=look))
-    return _with(state, replace(command, seq=command.seq, outcomes=outcomes))
+            state = schedule.put(state, schedule.owe(asset, look))
+    return _with(state, replace(command, outcomes=outcomes))
 
 
 def _ended(state: State, event: Event) -> State:

@@ -39,7 +39,7 @@ def _next_asset(state: State, spec: CompiledAsset, event: Event, generation: int
     else:
         asset = _changed(old, spec, generation, initial)
     if event.data.get("evaluate") and spec.pairs:
-        asset = replace(asset, look=Look(event.at, event.seq, gated=False, why="command"))
+        asset = schedule.owe(asset, Look(event.at, event.seq, gated=False, why="command"))
     return asset
 
 
@@ -49,8 +49,6 @@ def _changed(old: Asset, spec: CompiledAsset, generation: int, initial: Look | N
         condition.name for condition in set(spec.conditions()) - set(old.spec.conditions())
     }
     guardrail = old.suspended is not None and old.suspended.by == "guardrail"
-    if initial is not None and old.look is not None and not old.look.gated:
-        initial = replace(initial, gated=False)  # a person asked for it: that is still owed
     sync = old.sync
     if sync is not None and sync.phase in ("stages", "verifying"):
         sync = replace(sync, outdated=True)
@@ -61,7 +59,7 @@ def _changed(old: Asset, spec: CompiledAsset, generation: int, initial: Look | N
         stale=old.known != "not_evaluated",
         results={name: result for name, result in old.results.items() if name in kept},
         due={name: at for name, at in old.due.items() if name in kept},
-        look=initial,
+        look=None if initial is None else schedule.owe(old, initial).look,
         direct=old.direct if spec.pairs else None,
         drift=None,
         retry=None,
@@ -85,10 +83,8 @@ def _workspace_lost(state: State, event: Event) -> State:
     for asset in list(state.assets.values()):
         if asset.known == "not_evaluated" or not asset.spec.pairs:
             continue
-        look = Look(event.at, event.seq, gated=True, why="stale")
-        state = schedule.put(
-            state, replace(state.assets[asset.name], stale=True, look=look, retry=None, valid_from=event.seq)
-        )
+        owing = schedule.owe(state.assets[asset.name], Look(event.at, event.seq, gated=True, why="stale"))
+        state = schedule.put(state, replace(owing, stale=True, retry=None, valid_from=event.seq))
     return replace(state, workspace=None)
 
 

@@ -59,7 +59,7 @@ def _sync(turn: Turn, command: Command) -> None:
     """Request each name whose selected upstreams are through; those below one that failed are left out."""
     if command.cancelling:
         if not any(_runs(turn, command, name) for name in command.begun):
-            answer.end(turn, command.id, "cancelled", **_summary(_outcomes(turn, command)))
+            answer.end(turn, command.id, "cancelled", **_summary({**command.outcomes}))
         return
     if not command.active:
         return
@@ -78,8 +78,7 @@ def _sync(turn: Turn, command: Command) -> None:
 def _outcomes(turn: Turn, command: Command) -> dict[str, str]:
     """Return for each name: what came of it, or runs, waits (for an upstream), free (may be requested), left_out."""
     outcomes: dict[str, str] = {}
-    held: dict[str, str] = {}  # per asset above: "" nothing in the way, else waits or left_out
-    selected = set(command.names)
+    meaning: dict[str, str] = {}
     for name in command.names:
         asset = turn.state.assets.get(name)
         if name in command.begun:
@@ -87,36 +86,36 @@ def _outcomes(turn: Turn, command: Command) -> dict[str, str]:
         elif asset is None or schedule.direct_pair(asset) is None:
             outcomes[name] = "retired"
         else:
-            outcomes[name] = ""
-    for name in command.names:
-        if not outcomes[name]:
-            outcomes[name] = _held(turn, command, name, selected, held) or "free"
+            outcomes[name] = _above(turn, command, name, meaning) or "free"
     return outcomes
 
 
-def _held(turn: Turn, command: Command, name: str, selected: set[str], held: dict[str, str]) -> str:
-    """Tell what the selected assets above ``name`` mean for it. Iterative: chains may be long."""
-    stack = [name]
+def _above(turn: Turn, command: Command, name: str, meaning: dict[str, str]) -> str:
+    """Tell what the selected assets above ``name`` mean for it: nothing, waits or left_out.
+
+    ``meaning`` remembers what each asset means for those below it. Iterative: chains may be long.
+    """
+    stack = list(turn.asset(name).spec.upstreams)
     while stack:
         current = stack[-1]
         upstreams = turn.asset(current).spec.upstreams
-        open_ones = [upstream for upstream in upstreams if upstream not in held]
-        if open_ones:
-            stack += open_ones
+        unseen = [upstream for upstream in upstreams if upstream not in meaning]
+        if unseen:
+            stack += unseen
             continue
         stack.pop()
-        above = {held[upstream] for upstream in upstreams}
-        verdict = "left_out" if "left_out" in above else "waits" if "waits" in above else ""
-        held[current] = verdict if current == name else verdict or _own(turn, command, current, selected)
-        if current == name:
-            held.pop(name) if name in selected else None
-            return verdict
-    return ""
+        meaning[current] = _worst(meaning, upstreams) or _own(turn, command, current)
+    return _worst(meaning, turn.asset(name).spec.upstreams)
 
 
-def _own(turn: Turn, command: Command, name: str, selected: set[str]) -> str:
-    """Tell what an asset above means for those below it: nothing, to wait for it, or to be left out."""
-    if name not in selected:
+def _worst(meaning: Mapping[str, str], upstreams: tuple[str, ...]) -> str:
+    found = {meaning[upstream] for upstream in upstreams}
+    return "left_out" if "left_out" in found else "waits" if "waits" in found else ""
+
+
+def _own(turn: Turn, command: Command, name: str) -> str:
+    """Tell what an asset means for those below it by itself: nothing, to wait for it, or to be left out."""
+    if name not in command.names or name not in turn.state.assets:
         return ""
     if name not in command.begun or _runs(turn, command, name):
         return "waits"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from celld.core.state import Asset, State
+from celld.core.state import Asset, Look, State
 from celld.core.table import Agenda, Table
 from setpoint.contracts.resource.model import Condition, Pair
 
@@ -107,6 +107,12 @@ def direct_at(asset: Asset) -> int | None:
     if direct.retry and asset.unclear:
         return None
     return max(direct.at, asset.cooldown_until)
+
+
+def owe(asset: Asset, look: Look) -> Asset:
+    """Return the asset with a look owed as well: a newer one takes the place of an older, but never gates it."""
+    gated = look.gated and (asset.look is None or asset.look.gated)
+    return replace(asset, look=replace(look, gated=gated))
 
 
 def put(state: State, asset: Asset) -> State:

@@ -1,0 +1,165 @@
+"""Apply: what a new generation disturbs, and what it leaves alone."""
+
+from __future__ import annotations
+
+from celld.core.decide import decide
+from setpoint.contracts.cell import Delivered, Materialize
+from setpoint.contracts.resource.model import encode
+from tests.sim.world import World, asset, pair, project
+
+CHAIN = (asset("a"), asset("b", "a"))
+
+
+def ready() -> World:
+    """Return a world in which a chain of two was found Ready."""
+    world = World(project(*CHAIN), all_ready=True)
+    world.run(20)
+    return world
+
+
+def test_the_same_project_disturbs_nothing() -> None:
+    world = ready()
+    head = world.head
+    world.apply(project(*CHAIN))
+    world.run(60)
+    applied = world.events("resources.applied", after=head)[0].data
+    assert (applied["generation"], applied["added"], applied["changed"], applied["removed"]) == (2, 0, 0, 0)
+    assert world.types(after=head)[-1] == "command.succeeded"
+    assert world.counts("a", head) == world.counts("b", head) == (0, 0)
+
+
+def test_apply_evaluate_looks_at_every_asset() -> None:
+    world = ready()
+    head = world.head
+    world.apply(project(*CHAIN), evaluate=True)
+    world.run(60)
+    assert world.counts("a", head) == world.counts("b", head) == (1, 0)
+
+
+def test_a_changed_asset_is_looked_at_once_and_its_verdict_is_stale_until_then() -> None:
+    world = ready()
+    head = world.head
+    world.apply(project(asset("a", labels={"v": "2"}), asset("b", "a")))
+    assert world.docs["a"]["stale"] is True
+    world.run(60)
+    assert world.counts("a", head) == (1, 0)
+    assert world.counts("b", head) == (0, 0)
+    assert (world.docs["a"]["stale"], world.docs["a"]["generation"], world.docs["b"]["generation"]) == (False, 2, 1)
+
+
+def test_a_new_asset_is_looked_at_once_and_a_removed_one_leaves() -> None:
+    world = ready()
+    world.apply(project(asset("a"), asset("n", "a")))
+    world.run(20)
+    assert sorted(world.docs) == ["a", "n"]
+    assert [event.asset for event in world.events("asset.retired")] == ["b"]
+    assert world.known()["n"] == "drifted" or world.known()["n"] == "ready"
+
+
+def test_the_workspace_waits_until_nothing_runs_and_nothing_starts_meanwhile() -> None:
+    world = World(project(*CHAIN))
+    world.run(3)
+    assert world.docs["a"]["state"] == "syncing"
+    head = world.head
+    changed = project(asset("a"), asset("b", "a"), asset("z"))
+    applying = world.apply(changed)
+    world.run(5)
+    assert world.ends(applying) == []
+    assert world.types("z", head) == []
+    world.run(60)
+    synced = world.events("sync.succeeded", "a", head)[0]
+    stands = world.events("workspace.materialized", after=head)[0]
+    assert synced.seq < stands.seq < world.events("evaluation.started", "z", head)[0].seq
+    assert set(world.known().values()) == {"ready"}
+
+
+def test_a_second_apply_before_the_workspace_stands_asks_for_the_newer_one() -> None:
+    world = World()
+    world.materialize_s = 5.0
+    first = world.apply(project(asset("a")))
+    second = world.apply(project(asset("a"), asset("b")))
+    asked = [effect.generation for effect in world.effects if isinstance(effect, Materialize)]
+    assert asked == [1, 2]
+    world.run(60)
+    assert [end.type for end in world.ends(first) + world.ends(second)] == ["command.succeeded"] * 2
+    assert set(world.known().values()) == {"ready"}
+
+
+def test_a_running_sync_finishes_on_its_generation_and_is_verified_by_the_new_one() -> None:
+    world = World(project(asset("a")))
+    world.run(5)
+    head = world.head
+    world.apply(project(asset("a", pairs=[pair("c"), pair("d", sync="fix-d")])))
+    world.truth["a", "d"] = True
+    world.run(60)
+    assert [event.data["reason"] for event in world.events("evaluation.failed", "a", head)] == ["superseded"]
+    verified = world.events("evaluation.started", "a", head)[1]
+    assert sorted(verified.data["conditions"]) == ["c", "d"]
+    assert world.counts("a", head) == (1, 0)
+    assert world.events("sync.succeeded", "a", head)[0].data["verified"] is True
+
+
+def test_a_sync_of_a_pair_that_is_gone_is_not_judged_by_it() -> None:
+    world = World(project(asset("a")))
+    world.scripts["a"] = lambda world, label: True
+    world.run(5)
+    world.apply(project(asset("a", pairs=[pair("c", sync="other")])))
+    world.run(15)
+    assert world.events("sync.failed", "a") == []
+
+
+def test_a_removed_asset_takes_its_run_with_it() -> None:
+    world = World(project(*CHAIN, asset("x")))
+    world.run(5)
+    world.apply(project(asset("x")))
+    world.run(30)
+    assert [event.data["reason"] for event in world.events("sync.cancelled", "a")] == ["retired"]
+    assert sorted(world.docs) == ["x"]
+    assert not len(world.state.executions)
+
+
+def test_a_change_resets_the_counters_and_lifts_a_guardrail_suspension_but_no_other() -> None:
+    world = World(project(asset("a"), asset("m")))
+    world.scripts["a"] = lambda world, label: True
+    world.command("suspend", {"select": ["m"], "reason": "by hand"})
+    world.run(600)
+    assert world.docs["a"]["state"] == "suspended"
+    world.scripts.clear()
+    world.apply(project(asset("a", labels={"v": "2"}), asset("m", labels={"v": "2"})))
+    world.run(60)
+    assert (world.docs["a"]["state"], world.docs["a"]["failures"]) == ("ready", 0)
+    assert world.docs["m"]["suspended"]["by"] == "user"
+
+
+def test_an_asset_that_becomes_a_pass_through_forgets_its_verdict() -> None:
+    world = World(project(asset("a"), asset("b", "a")))
+    world.run(5)
+    world.apply(project(asset("a", pairs=()), asset("b", "a")))
+    world.run(60)
+    assert world.docs["a"]["state"] == "ready"
+    assert world.docs["b"]["state"] == "ready"
+    assert len(world.events("sync.succeeded", "a")) == 1
+
+
+def test_a_pass_through_hands_triggers_on_in_the_same_decision() -> None:
+    world = World(project(asset("a"), asset("p", "a", pairs=()), asset("q", "p", pairs=()), asset("x", "q", "p")))
+    world.run(60)
+    assert world.events("asset.ready", "a")[0].data["triggers"] == ["x"]
+    assert world.counts("x") == (1, 1)
+
+
+def test_an_apply_without_its_resources_fails() -> None:
+    world = ready()
+    payload = {"generation": {"resources": "r", "files": "f"}}
+    for attachment in (None, b"nonsense"):
+        decision = decide(world.state, Delivered("x", 1, 9, "apply", payload, attachment), world.now)
+        assert [event.type for event in decision.events] == ["command.accepted", "command.failed"]
+
+
+def test_resources_are_counted_and_named_in_the_event() -> None:
+    world = World()
+    compiled = project(*CHAIN)
+    world.apply(compiled)
+    (applied,) = world.events("resources.applied")
+    assert applied.data["added"] == 2
+    assert applied.attachment == encode(compiled)
