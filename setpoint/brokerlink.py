@@ -38,6 +38,7 @@ class BrokerLink:
         self._join_token, self._address, self._ledger_id = join_token, address, ledger_id
         self._capacity = capacity
         self._turn = -1
+        self._distrusted = False
         self._up = asyncio.Event()
         self.admitted = asyncio.Event()
         self._link = LinkClient(
@@ -111,14 +112,17 @@ class BrokerLink:
                 identity.incarnation,
                 self._address,
                 self._ledger_id,
-                "" if self._token_is_fresh() else self._join_token,
+                self._join_token if self._distrusted or not self._token_is_fresh() else "",
                 self._capacity(),
             ),
             timeout_s=5.0,
         )
         if isinstance(answer, Refused):
             runtime.log().error("broker refuses this host", code=answer.code, detail=answer.detail)
+            # The broker may not know who signed our token, e.g. in a new installation: then we are new to it.
+            self._distrusted = answer.code == "unauthenticated"
             raise LinkDown(answer.detail)
+        self._distrusted = False
         self._learn(answer)
 
     def _pushed(self, frame: object) -> None:

@@ -1,0 +1,190 @@
+"""What the broker asks the database, bounded in time and number. Nothing else in the broker speaks to it.
+
+Every call may be repeated, and is, when its answer was lost. None waits longer than STORE_S_MAX: then the caller gets
+StoreFault while the call itself goes on, because a commit is never cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from broker.admission import Bound
+from broker.keys import KIND
+from migrations import door, named
+from migrations.outcome import BadInput, Retry, Unavailable, Unknown
+from setpoint import runtime
+from setpoint.contracts import apikey, codec
+from setpoint.contracts.hint import Join
+
+T = TypeVar("T")
+
+STORE_S_MAX: Final = 3.0
+CALLS_MAX: Final = 256
+_ROLE: Final = "setpoint_broker"
+_POOL_SIZE: Final = 4
+_ATTEMPTS_MAX: Final = 3
+_AGAIN_S: Final = 0.1
+_OPEN_AGAIN_S: Final = 0.5
+_SQL: Final = named.beside(__file__)
+
+
+class StoreFault(Exception):
+    """The database did not do what was asked. ``passing``: it may do so later; else it refuses these values."""
+
+    def __init__(self, detail: str, *, passing: bool = True) -> None:
+        super().__init__(detail)
+        self.detail, self.passing = detail, passing
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """A host as the database knows it. ``expires_in_s`` is of a cell host's lease, None for a sandbox host."""
+
+    role: Literal["cell", "sandbox"]
+    host: str
+    incarnation: str
+    state: str
+    address: str
+    public_key: str
+    capacity: dict[str, Any]
+    seen_age_s: float
+    expires_in_s: float | None
+    sessions: int
+
+
+class Store:
+    """The broker's connections. ``keep_open`` first: until it returns every call raises StoreFault."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._pool: door.Pool | None = None
+        self._calls = 0
+
+    async def keep_open(self) -> None:
+        """Return as soon as the pool is open, trying again until then. Raises door.Refused for a wrong database."""
+        said = False
+        while self._pool is None:
+            try:
+                self._pool = await door.open_pool(self._dsn, role_check=_ROLE, size=_POOL_SIZE, cached=True)
+            except (Unavailable, Unknown, Retry) as error:
+                if not said:
+                    runtime.log().warning("database cannot be reached", why=error.detail[:200])
+                said = True
+                await asyncio.sleep(_OPEN_AGAIN_S)
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def publish(self, kid: str, public_key: bytes) -> bool:
+        """Make a broker's public key known; False when ``kid`` belongs to another key."""
+        return bool(await self._value("key_publish", kid, public_key, KIND))
+
+    async def keys(self) -> dict[str, str]:
+        """Return the public keys of all brokers: kid -> base64url."""
+        return {row["kid"]: _text(row["public_key"]) for row in await self._rows("keys", KIND)}
+
+    async def admits(self, join_token: str) -> bool:
+        """Tell whether a join token of the database admits a host now."""
+        return bool(await self._value("join_token_check", apikey.hash_secret(join_token)))
+
+    async def hosts(self) -> list[HostRow]:
+        """Return every host of both kinds."""
+        return [
+            HostRow(
+                role=row["kind"],
+                host=row["host_id"],
+                incarnation=row["incarnation"],
+                state=row["state"],
+                address=row["address"],
+                public_key=_text(row["public_key"]),
+                capacity=msgspec.json.decode(row["capacity"], type=dict[str, Any]),
+                seen_age_s=row["seen_age_s"],
+                expires_in_s=row["expires_in_s"],
+                sessions=row["sessions"],
+            )
+            for row in await self._rows("hosts")
+        ]
+
+    async def bound(self, host: str) -> list[Bound]:
+        """Return what a host id is bound to."""
+        return [Bound(row["kind"], _text(row["public_key"])) for row in await self._rows("bound", host)]
+
+    async def register_sandbox(self, join: Join) -> None:
+        """Write the row of a sandbox host that was admitted; a new incarnation replaces the old one."""
+        await self._value(
+            "sandbox_register",
+            *(join.host, join.incarnation, join.ledger_id, join.address, _bytes(join.public_key)),
+            codec.canonical_json(join.capacity).decode(),
+        )
+
+    async def sandbox_seen(self, host: str, incarnation: str, capacity: dict[str, Any]) -> bool:
+        """Note a heartbeat; False when this incarnation is not the registered one or was marked as gone."""
+        document = codec.canonical_json(capacity).decode()
+        return bool(await self._value("sandbox_seen", host, incarnation, document))
+
+    async def sandbox_gone(self, host: str, incarnation: str) -> bool:
+        """Mark a sandbox host; False when it was marked before or has come back as another incarnation."""
+        return bool(await self._value("sandbox_gone", host, incarnation))
+
+    async def dead_hosts(self) -> list[tuple[str, str]]:
+        """Return (host, incarnation) of cell hosts whose lease is over and whose sessions are not all due yet."""
+        return [(row["host_id"], row["incarnation"]) for row in await self._rows("dead_hosts")]
+
+    async def host_dead(self, host: str, incarnation: str, *, refused: bool) -> int:
+        """Mark a cell host; returns how many sessions became due, -1 when it still holds its lease."""
+        return int(await self._value("host_dead", host, incarnation, refused))
+
+    async def _rows(self, name: str, *args: object) -> list[door.Row]:
+        return await self._bounded(lambda pool: pool.fetch(_SQL[name], *args))
+
+    async def _value(self, name: str, *args: object) -> Any:
+        return await self._bounded(lambda pool: pool.fetchval(_SQL[name], *args))
+
+    async def _bounded(self, query: Callable[[door.Pool], Awaitable[T]]) -> T:
+        if self._calls >= CALLS_MAX:
+            raise StoreFault("too many calls wait for the database")
+        self._calls += 1
+        task = asyncio.ensure_future(self._attempts(query))
+        task.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(STORE_S_MAX):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise StoreFault("the database did not answer in time") from None
+
+    def _ended(self, task: asyncio.Future[T]) -> None:
+        self._calls -= 1
+        if not task.cancelled():
+            task.exception()  # seen: a call that nobody waits for any more must not warn
+
+    async def _attempts(self, query: Callable[[door.Pool], Awaitable[T]]) -> T:
+        attempt = 0
+        while True:
+            if self._pool is None:
+                raise StoreFault("the database cannot be reached")
+            try:
+                return await query(self._pool)
+            except BadInput as error:
+                raise StoreFault(error.detail, passing=False) from error
+            except (Unknown, Retry, Unavailable) as error:
+                attempt += 1
+                if attempt >= _ATTEMPTS_MAX:
+                    raise StoreFault(error.detail) from error
+                await asyncio.sleep(_AGAIN_S)
+
+
+def _text(public_key: bytes) -> str:
+    return base64.urlsafe_b64encode(public_key).rstrip(b"=").decode()
+
+
+def _bytes(public_key: str) -> bytes:
+    return base64.urlsafe_b64decode(public_key + "=" * (-len(public_key) % 4))

@@ -1,0 +1,40 @@
+-- name: key_publish
+-- Every host must be able to verify what this broker signs; false means the kid belongs to another key.
+SELECT setpoint.key_publish($1, $2, $3)
+
+-- name: keys
+-- All brokers' public halves: the union is what verifies host tokens.
+SELECT kid, public_key FROM setpoint.keys() WHERE kind = $1
+
+-- name: join_token_check
+-- Only the hash of a join token is kept.
+SELECT setpoint.join_token_check($1)
+
+-- name: hosts
+-- Both kinds, for placement and for the operator.
+SELECT kind, host_id, incarnation, state, address, public_key, capacity, seen_age_s, expires_in_s, sessions
+FROM setpoint.hosts()
+
+-- name: bound
+-- Whose a host id is already.
+SELECT kind, public_key FROM setpoint.hosts() WHERE host_id = $1
+
+-- name: sandbox_register
+-- A sandbox host has no way to the database: its broker keeps its row.
+SELECT setpoint.sandbox_register($1, $2, $3, $4, $5, $6)
+
+-- name: sandbox_seen
+-- False: this incarnation is not the registered one, or was marked.
+SELECT setpoint.sandbox_seen($1, $2, $3)
+
+-- name: sandbox_gone
+-- No new session goes there until it joins again.
+SELECT setpoint.sandbox_gone($1, $2)
+
+-- name: dead_hosts
+-- Owners whose lease is over and whose sessions nobody has been told of.
+SELECT host_id, incarnation FROM setpoint.dead_hosts()
+
+-- name: host_dead
+-- Marks an incarnation and makes its sessions due; -1 while its lease lives and nobody was refused.
+SELECT setpoint.host_dead($1, $2, $3)
