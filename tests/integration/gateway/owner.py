@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.integration.gateway.served import Tenant
-from tests.integration.protocol.world import Owned, Session, World, new_id
+from tests.integration.protocol.world import Host, Owned, Session, World, new_id
 
 
 class Owner:
@@ -45,9 +45,7 @@ class Owner:
         assert row["status"] == "ok", dict(row)
 
 
-async def own(w: World, tenant: Tenant, session: str, address: str | None = None) -> Owner:
-    """Become the owner of a session, as a host of its own."""
-    host = await w.host(f"h-{new_id()[:13]}")
-    if address is not None:
-        await w.all_seeing.execute("UPDATE setpoint.cell_hosts SET address = $2 WHERE host_id = $1", host.id, address)
+async def own(w: World, tenant: Tenant, session: str, as_host: tuple[str, str] | None = None) -> Owner:
+    """Become the owner of a session: as a host of its own, or as one that is registered, by (id, incarnation)."""
+    host = Host(*as_host) if as_host else await w.host(f"h-{new_id()[:13]}")
     return Owner(w, await w.own(Session(tenant.id, session, ""), host), host.id)
