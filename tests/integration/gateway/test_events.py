@@ -30,11 +30,11 @@ async def stream(
         try:
             yield iterator
         finally:
-            await iterator.aclose()  # type: ignore[attr-defined]  # an async generator, typed as an iterator
+            await iterator.aclose()
 
 
 async def seqs(source: AsyncIterator[httpx_sse.ServerSentEvent], count: int) -> list[int]:
-    found = []
+    found: list[int] = []
     while len(found) < count:
         message = await anext(source)
         assert int(message.id) == message.json()["seq"]
