@@ -90,7 +90,7 @@ def test_only_entry_points_catch_everything() -> None:
         if not isinstance(node, ast.ExceptHandler):
             return False
         names = {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)} if node.type else {"Exception"}
-        passes_on = any(isinstance(inner, ast.Raise) and inner.exc is None for inner in node.body)
+        passes_on = isinstance(node.body[-1], ast.Raise)  # as it came, or in the words of this room
         return bool(names & {"Exception", "BaseException"}) and not passes_on
 
     inner = [path for path in tree.source() if str(path.relative_to(tree.ROOT)) not in tree.entry_points()]

@@ -19,11 +19,11 @@ ROLES = {
     "celld": "setpoint_celld",
     "migrations": "setpoint_migrate",
     "setpoint": "",  # the local stack speaks to its own server as the administrator
-    "setpoint": "setpoint_migrate",
 }
+# A sandbox host has no Postgres; its ledger speaks SQLite.
 FILES = sorted(
     path.relative_to(ROOT)
-    for room in (*ROLES, "sandboxd")
+    for room in ROLES
     for path in (ROOT / room).rglob("*.sql")
     if path.parent.name != "versions"
 )

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -24,9 +24,13 @@ EXPIRED = timedelta(seconds=-1)
 class Database(Protocol):
     """The fixture ``database`` of tests/conftest.py."""
 
-    admin_dsn: str
-    name: str
-    dsn: Callable[[str], str]
+    @property
+    def admin_dsn(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def dsn(self, role: str) -> str: ...
 
 
 def new_id() -> str:
