@@ -68,8 +68,8 @@ def _clear_the_way(turn: Turn, name: str, compiled: CompiledSet) -> None:
         fruitless.supersede(turn, name)
     if after is None or not after.pairs:
         sync.end_unverified(turn, name)
-    if after is None:
-        turn.emit("asset.retired", name)
+    if after is None and not turn.full:
+        turn.emit("asset.retired", name)  # told for people; the fold retires by the new set itself
 
 
 def _command_of(turn: Turn, name: str) -> str | None:

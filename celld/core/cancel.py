@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celld.core import answer, fruitless
+from celld.core import answer
 from celld.core.state import Command, Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import Delivered
@@ -38,14 +38,8 @@ def accept(turn: Turn, row: Delivered, body: Cancel) -> None:
 
 def close(turn: Turn, row: Delivered) -> None:
     """Close the session: everything that runs is asked to die, every other open command is cancelled."""
-    runs = [run for run in turn.state.executions.values() if run.kind != "evaluation"]
-    answer.take(turn, row, closes=True, cancels=[run.id for run in runs] or None)
-    for asset in list(turn.state.assets.values()):
-        if asset.sync is not None and asset.sync.phase == "requested":
-            turn.emit("sync.cancelled", asset.name, command_id=asset.sync.command_id, reason="closed")
-        elif asset.evaluation is not None and (asset.sync is None or asset.sync.phase == "owed"):
-            fruitless.supersede(turn, asset.name)
-    for run in runs:
+    answer.take(turn, row, closes=True)
+    for run in turn.state.executions.values():
         turn.cancel_run(run)
     for other in list(turn.state.commands.values()):
         if other.id != row.command_id:

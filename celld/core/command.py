@@ -29,6 +29,7 @@ from setpoint.contracts.problem import Problem
 from setpoint.contracts.resource.nearest import nearest_hint
 
 PAYLOAD_BYTES_MAX: Final = 24 * 1024
+NAMES_MAX: Final = 500
 
 
 def accept(turn: Turn, row: Delivered) -> None:
@@ -81,6 +82,8 @@ def _check(turn: Turn, row: Delivered, body: Body) -> None:
     if isinstance(body, Evaluate | Sync | Suspend | Resume):
         if turn.state.generation is None:
             raise Problem("invalid-transition", "no project has been applied")
+        if len(body.select) > NAMES_MAX:
+            raise Problem("payload-too-large", f"a command names at most {NAMES_MAX} assets")
         for name in body.select:
             if name not in turn.state.assets:
                 hint = nearest_hint(name, tuple(turn.state.assets))
@@ -114,8 +117,5 @@ def _resume(turn: Turn, body: Resume) -> None:
 
 
 def _halt(turn: Turn, body: Halt) -> None:
-    if turn.state.halted is not None:
-        return
-    turn.emit("halt.started", reason=body.reason, by="user")
-    for _, name in list(turn.state.requested):
-        sync.withdraw(turn, name, "halted")
+    if turn.state.halted is None:
+        turn.emit("halt.started", reason=body.reason, by="user")

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from celld.core import schedule
 from celld.core.state import Asset, Command, Evaluation, Execution, Look, State
+from celld.core.table import Table
 from setpoint.contracts.command import Tool
 from setpoint.contracts.event import Event
 
@@ -39,7 +40,8 @@ def _accepted(state: State, event: Event) -> State:
     if target := state.commands.get(data.get("cancels_command", "")):
         state = _with(state, replace(target, cancelling=True))
     if data.get("closes"):
-        state = replace(state, closing=command_id)
+        dying = Table((run.id, replace(run, dying=True)) for run in state.executions.values())
+        state = replace(state, closing=command_id, executions=dying)
     return _activated(state, event)
 
 

@@ -104,7 +104,10 @@ def _given_back(state: State, event: Event) -> State:
     if direct is not None:
         retry = direct.retry or (sync.takes_direct and not direct.merged and sync.phase != "requested")
         direct = replace(direct, merged=False, retry=retry)
-    return _ended(state, event, _later(replace(asset, direct=direct), event))
+    asset = replace(asset, direct=direct)
+    if sync.phase == "requested" and asset.drift is not None:
+        asset = replace(asset, drift=replace(asset.drift, obstacle=event.data["reason"]))
+    return _ended(state, event, _later(asset, event))
 
 
 def _later(asset: Asset, event: Event) -> Asset:

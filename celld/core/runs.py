@@ -131,14 +131,15 @@ def _condition_ended(turn: Turn, run: Execution, result: StepResult, enforced: d
 
 def _cancelled(turn: Turn, run: Execution) -> None:
     """Close an execution that was to be cancelled and has ended."""
-    if run.kind == "tool":
-        tool.fail(turn, run, "cancelled", "the run was cancelled")
-        return
     asset = turn.state.assets.get(run.asset)
     mine = asset is not None and asset.sync is not None and asset.sync.execution_id == run.id
-    if run.kind == "sync" and asset is not None and asset.sync is not None and mine and asset.sync.ended:
+    if run.kind == "tool":
+        tool.fail(turn, run, "cancelled", "the run was cancelled")
+    elif run.kind == "evaluation":
+        fruitless.supersede(turn, run.asset)
+    elif asset is not None and asset.sync is not None and mine and asset.sync.ended:
         _lost(turn, run, "cancelled")
-    elif run.kind == "sync":
+    else:
         until = turn.stamp(guardrail.cooldown_s(turn.state.settings, 1)) if mine else None
         turn.emit(
             "sync.cancelled",
@@ -148,8 +149,6 @@ def _cancelled(turn: Turn, run: Execution) -> None:
             reason="cancelled" if mine else "retired",
             cooldown_until=until,
         )
-    else:
-        _lost(turn, run, "cancelled")
 
 
 def _lost(turn: Turn, run: Execution, how: str) -> None:

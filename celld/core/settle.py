@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from celld.core import evaluate, progress, schedule, sync, workspace
 from celld.core.turn import Turn
-
-EVENTS_MAX: Final = 1000
-"""Once a decision has this many events it starts nothing more and asks to be called again at once."""
 
 
 class Unsettled(Exception):
@@ -19,11 +14,12 @@ def settle(turn: Turn) -> None:
     """Start what is due: tools and manual syncs, direct syncs, runs in the order of their requests, evaluations."""
     begun: set[tuple[str, str]] = set()
     seen = -1
-    while seen != len(turn.events) and not _full(turn):
+    while seen != len(turn.events) and not turn.full:
         seen = len(turn.events)
         progress.advance(turn)
         if turn.state.closing is not None or turn.state.closed:
             continue
+        _withdraw(turn)
         _request_directs(turn, begun)
         _start_syncs(turn, begun)
         _start_evaluations(turn, begun)
@@ -34,16 +30,12 @@ def wake_at(turn: Turn) -> int | None:
     state = turn.state
     if state.closing is not None or state.closed:
         return None
-    if _full(turn):
+    if turn.full:
         return turn.now + 1
     times = [state.looks.next_after(turn.now)]
     if state.halted is None:
         times.append(state.directs.next_after(turn.now))
     return min((at for at in times if at is not None), default=None)
-
-
-def _full(turn: Turn) -> bool:
-    return len(turn.events) >= EVENTS_MAX
 
 
 def _once(begun: set[tuple[str, str]], what: str, name: str) -> None:
@@ -52,8 +44,18 @@ def _once(begun: set[tuple[str, str]], what: str, name: str) -> None:
     begun.add((what, name))
 
 
+def _withdraw(turn: Turn) -> None:
+    """While the session is halted take back what was requested and has not started, but for manual syncs."""
+    if turn.state.halted is None:
+        return
+    for _, name in turn.state.requested:
+        if turn.full:
+            return
+        sync.withdraw(turn, name, "halted")
+
+
 def _request_directs(turn: Turn, begun: set[tuple[str, str]]) -> None:
-    while turn.state.halted is None and not _full(turn):
+    while turn.state.halted is None and not turn.full:
         entry = turn.state.directs.first()
         if entry is None or entry[0] > turn.now:
             return
@@ -65,17 +67,20 @@ def _request_directs(turn: Turn, begun: set[tuple[str, str]]) -> None:
 
 def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
     limit = turn.state.settings.max_sync_concurrency
-    while workspace.is_ready(turn.state) and not _full(turn):
+    while workspace.is_ready(turn.state) and not turn.full:
         entry = turn.state.requested.first()
         if entry is None or (limit is not None and turn.state.syncing >= limit):
             return
         _once(begun, "sync", entry[1])
-        sync.start(turn, entry[1])
+        if sync.is_gated(turn.asset(entry[1])):
+            sync.withdraw(turn, entry[1], "blocked")
+        else:
+            sync.start(turn, entry[1])
 
 
 def _start_evaluations(turn: Turn, begun: set[tuple[str, str]]) -> None:
     limit = turn.state.settings.max_evaluate_concurrency
-    while workspace.is_ready(turn.state) and not _full(turn):
+    while workspace.is_ready(turn.state) and not turn.full:
         entry = turn.state.looks.first()
         if entry is None or entry[0] > turn.now or (limit is not None and turn.state.evaluating >= limit):
             return

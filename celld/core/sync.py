@@ -124,6 +124,13 @@ def withdraw(turn: Turn, name: str, reason: str) -> None:
         turn.emit("sync.skipped", name, reason=reason)
 
 
+def is_gated(asset: Asset) -> bool:
+    """Tell whether the gate has closed on a sync while it waited to be started."""
+    retry = asset.direct is not None and asset.direct.retry
+    kind = asset.sync.kind if asset.sync is not None else "manual"
+    return not schedule.is_clear(asset) and (kind == "drift" or (kind == "direct" and retry))
+
+
 def is_waiting(asset: Asset, kinds: tuple[SyncKind, ...] = ("direct", "drift")) -> bool:
     """Tell whether a sync of one of these kinds is requested and has not started."""
     sync: Sync | None = asset.sync
@@ -142,6 +149,7 @@ def _choice(turn: Turn, asset: Asset) -> tuple[int, str]:
     if at is not None and at <= turn.now and turn.state.halted is None:
         return index, "direct"
     for obstacle, stands in (
+        ("closing", turn.state.closing is not None),
         ("auto_sync_off", not asset.spec.auto_sync_on_drift),
         ("no_sync", asset.spec.pairs[index].sync is None),
         ("unknown_above", unknown_above),

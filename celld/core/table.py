@@ -81,8 +81,6 @@ class Table(Generic[V]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Table) and self._buckets == other._buckets
 
-    __hash__ = None  # type: ignore[assignment]  # a map of values that need not be hashable
-
     def _changed(self, place: int, bucket: dict[str, V], size: int) -> Table[V]:
         new: Table[V] = Table.__new__(Table)
         new._buckets = (*self._buckets[:place], bucket, *self._buckets[place + 1 :])
@@ -137,8 +135,6 @@ class Agenda:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Agenda) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # compared by content, never a key
 
     def _place(self, entry: Entry) -> int:
         return min(bisect_left(self._chunks, entry, key=lambda chunk: chunk[-1]), len(self._chunks) - 1)

@@ -5,7 +5,7 @@ Made by ``decide``, handed from rule to rule. It never touches the state that it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celld.core.evolve import evolve
 from celld.core.state import Asset, Execution, State
@@ -13,6 +13,9 @@ from setpoint.contracts.cell import CancelRun, Effect
 from setpoint.contracts.clock import rfc3339
 from setpoint.contracts.event import Event, NewEvent
 from setpoint.contracts.ids import execution_id
+
+EVENTS_MAX: Final = 1000
+"""Once a decision has this many events it starts nothing more and asks to be called again at once."""
 
 
 class Turn:
@@ -23,6 +26,7 @@ class Turn:
         self.now = now
         self.events: list[NewEvent] = []
         self.effects: list[Effect] = []
+        self._cancelled: set[str] = set()
 
     def emit(
         self,
@@ -54,6 +58,11 @@ class Turn:
         )
         self.state = evolve(self.state, row)
 
+    @property
+    def full(self) -> bool:
+        """Tell whether the decision has grown so large that the rest is left to the next one."""
+        return len(self.events) >= EVENTS_MAX
+
     def asset(self, name: str) -> Asset:
         """Return an asset as it is now."""
         return self.state.assets[name]
@@ -64,7 +73,8 @@ class Turn:
 
     def cancel_run(self, execution: Execution | None) -> None:
         """Ask for a run's end, once."""
-        if execution is not None and CancelRun(execution.id) not in self.effects:
+        if execution is not None and execution.id not in self._cancelled:
+            self._cancelled.add(execution.id)
             self.effects.append(CancelRun(execution.id))
 
     def later(self, seconds: float) -> int:

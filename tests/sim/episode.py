@@ -186,6 +186,10 @@ def _ends_a_sync(kind: str) -> bool:
     return kind in {f"sync.{end}" for end in ("succeeded", "failed", "cancelled", "skipped", "outcome_unknown")}
 
 
+def _seen(one: Asset, condition: str) -> str:
+    return one.results[condition].state if condition in one.results else "unknown"
+
+
 def _cause(world: World, one: Asset) -> str:
     """Return why an asset is not brought on: by its own spec, a suspension, or an upstream that is not."""
     if one.suspended is not None:
@@ -193,7 +197,7 @@ def _cause(world: World, one: Asset) -> str:
     drifted = [
         place
         for place, one_pair in enumerate(one.spec.pairs)
-        if any(world.truth[one.name, condition.name] is not True for condition in one_pair.conditions)
+        if any(_seen(one, condition.name) == "drifted" for condition in one_pair.conditions)
     ]
     if drifted and (not one.spec.auto_sync_on_drift or one.spec.pairs[drifted[0]].sync is None):
         return "nothing may sync it"

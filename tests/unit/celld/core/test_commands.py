@@ -195,7 +195,7 @@ def test_work_commands_that_name_the_same_asset_wait_for_each_other_and_others_d
     assert outcome(world, other)[0] == "succeeded"
     assert world.ends(first) == world.ends(second) == world.ends(third) == []
     world.run(60)
-    order = [outcome(world, command_id) and world.ends(command_id)[0].seq for command_id in (first, second, third)]
+    order = [world.ends(command_id)[0].seq for command_id in (first, second, third)]
     assert order == sorted(order)
 
 

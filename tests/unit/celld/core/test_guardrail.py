@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from celld.core.guardrail import cooldown_s, degraded
-from celld.core.state import Result
-from setpoint.contracts.resource.model import Settings
+from celld.core.state import Result, Verdict
+from setpoint.contracts.resource.model import CompiledAsset, Settings
 from tests.sim.world import World, asset, pair, project
 
 
@@ -20,10 +23,10 @@ def failing(world: World, label: str) -> bool:
     return False
 
 
-def drifted(script: object, *assets: object, **settings: object) -> World:
+def drifted(script: Callable[[World, str], bool], *assets: CompiledAsset, **settings: Any) -> World:
     """Return a new world in which everything has drifted and A's sync is ``script``."""
-    world = World(project(*(assets or (asset("a"),)), **settings))  # type: ignore[arg-type]  # made by the helpers
-    world.scripts["a"] = script  # type: ignore[assignment]
+    world = World(project(*(assets or (asset("a"),)), **settings))
+    world.scripts["a"] = script
     return world
 
 
@@ -130,8 +133,8 @@ def test_a_direct_sync_is_not_compared() -> None:
 
 
 def test_degraded_compares_only_what_is_known_on_both_sides() -> None:
-    def results(**states: str) -> dict[str, Result]:
-        return {name: Result(state, "", 1) for name, state in states.items()}  # type: ignore[arg-type]
+    def results(**states: Verdict) -> dict[str, Result]:
+        return {name: Result(state, "", 1) for name, state in states.items()}
 
     assert degraded({"x": "ready", "y": "drifted"}, results(x="drifted", y="drifted"))
     assert not degraded({"x": "ready", "y": "drifted"}, results(x="drifted", y="ready"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from celld.core.decide import Defect, decide
@@ -20,7 +22,7 @@ from setpoint.contracts.cell import (
     StepEnded,
     Tick,
 )
-from setpoint.contracts.run import StepResult
+from setpoint.contracts.run import Outcome, StepResult
 from tests.sim.world import Fate, World, asset, fold, pair, project
 
 CHAIN = (asset("a"), asset("b", "a"))
@@ -198,12 +200,12 @@ def test_a_run_that_was_to_be_cancelled_is_cancelled_by_the_next_owner() -> None
     assert world.types("a").count("sync.cancelled") == 1
 
 
-@pytest.mark.parametrize("outcome", ["orphaned", "fenced", "interrupted", "completed", "cancelled"])
-def test_a_run_that_ends_without_its_steps_is_of_unknown_outcome(outcome: str) -> None:
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+def test_a_run_that_ends_without_its_steps_is_of_unknown_outcome(outcome: Outcome) -> None:
     world = syncing()
     (run,) = world.state.executions.values()
     world.runs[run.id].over = True
-    world.feed(RunEnded(run.id, outcome))  # type: ignore[arg-type]  # one of the five
+    world.feed(RunEnded(run.id, outcome))
     assert world.types("a")[-2:] == ["run.interrupted", "sync.outcome_unknown"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from setpoint.contracts.resource.model import CompiledAsset
 from tests.sim.world import World, asset, project
 
 CHAIN = (asset("a"), asset("b", "a"), asset("c", "b"))
@@ -16,9 +17,9 @@ FAN_OUT = (asset("a", interval=600), asset("b", "a"), asset("c", "a"), asset("d"
 DIAMOND = (asset("a", interval=600), asset("b", "a"), asset("c", "a"), asset("x", "b", "c"))
 
 
-def warm(*assets: object, drifted: tuple[str, ...], sync_s: dict[str, float] | None = None) -> tuple[World, int]:
+def warm(*assets: CompiledAsset, drifted: tuple[str, ...], sync_s: dict[str, float] | None = None) -> tuple[World, int]:
     """Return a world in which all was Ready and ``drifted`` has just been found drifted, and the seq of that moment."""
-    world = World(project(*assets), all_ready=True)  # type: ignore[arg-type]  # assets as the helpers make them
+    world = World(project(*assets), all_ready=True)
     world.run(30)
     assert set(world.known().values()) == {"ready"}
     world.sync_s.update(sync_s or {})
