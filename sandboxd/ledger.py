@@ -25,11 +25,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _VERSION: Final = 1
+_BLOCK: Final = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _SQL: Final = {
-    name: statement.strip()
-    for name, statement in re.findall(
-        r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", Path(__file__).with_suffix(".sql").read_text(), re.M | re.S
-    )
+    name: statement.strip() for name, statement in _BLOCK.findall(Path(__file__).with_suffix(".sql").read_text())
 }
 _spec = msgspec.msgpack.Decoder(RunSpec)
 _result = msgspec.msgpack.Decoder(StepResult)
@@ -274,7 +272,7 @@ class LedgerThread:
         self._thread = ThreadPoolExecutor(1, "ledger")
 
     async def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Carry out one method of the ledger and return what it returns. It is done even when the caller is cancelled."""
+        """Carry out one method of the ledger and return its answer; done even when the caller is cancelled."""
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._thread, lambda: method(*args, **kwargs)))
 

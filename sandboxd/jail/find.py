@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandboxd.core import plan
 from sandboxd.jail.bwrap import BwrapJail, look_at_host
 from sandboxd.jail.driver import JailMissing, Place
 from setpoint.local.account import Account, closed_directory
@@ -40,7 +39,7 @@ _SCRIPT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Quarters:
-    """What a jail needs of this host: ``state_dir`` of the daemon, ``uid`` to try with (None: own), extra ``mounts``."""
+    """What a jail needs of this host: its directory, the ``uid`` to try with (None: own), extra ``mounts``."""
 
     state_dir: Path
     uid: int | None

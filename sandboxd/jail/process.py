@@ -114,6 +114,8 @@ class Process:
         self._released = False
         self._pidfd = os.pidfd_open(self.pid)
         self._status_fd, self._sweep = status_fd, sweep
+        if status_fd is not None:
+            os.set_blocking(status_fd, False)
         self._status = b""
         self._inner: int | None = None
         self._inner_pidfd: int | None = None
@@ -121,7 +123,6 @@ class Process:
     def release(self) -> None:
         """Let the command run."""
         if self._status_fd is not None:
-            os.set_blocking(self._status_fd, False)
             asyncio.get_running_loop().add_reader(self._status_fd, self._read_status)
         with contextlib.suppress(BrokenPipeError):
             os.write(self._gate, b"\n")
@@ -156,8 +157,7 @@ class Process:
             # The first process of the sandbox's pid namespace: with it everything in there dies.
             _send_kill(self._inner_pidfd)
             await readable(self._inner_pidfd)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._inner, os.WNOHANG)
+            self._reap(self._inner)
         if code < 0:
             return Exit(signal=-code)
         return Exit(exit_code=code, started=self._status_fd is None or self._reported())
@@ -190,6 +190,12 @@ class Process:
         for pipe in (self._popen.stdout, self._popen.stderr):
             if pipe is not None:
                 pipe.close()
+
+    @staticmethod
+    def _reap(pid: int) -> None:
+        """Collect a dead process that became this one's child when its parent ended (see ``adopt_orphans``)."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
