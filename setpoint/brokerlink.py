@@ -7,6 +7,7 @@ first admission of a host (architecture.md section 5).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ class BrokerLink:
         self._capacity = capacity
         self._turn = -1
         self._distrusted = False
-        self._up = asyncio.Event()
+        self._up, self._lost = asyncio.Event(), asyncio.Event()
         self.admitted = asyncio.Event()
         self._link = LinkClient(
             url=self._url,
@@ -47,7 +48,7 @@ class BrokerLink:
             replies=hint.FromBroker,
             on_push=self._pushed,
             on_up=self._up.set,
-            on_down=self._up.clear,
+            on_down=self._went_down,
             name="broker",
         )
         self._note_admission()
@@ -93,11 +94,15 @@ class BrokerLink:
     async def _beat(self) -> None:
         while True:
             await self._up.wait()
+            self._lost.clear()
             try:
                 await self._join()
-                while self._up.is_set():
+                # Each connection begins with a Join: a link that came back between two beats is a new one.
+                while not self._lost.is_set():
                     self._link.send(hint.Beat(self._capacity()))
-                    await asyncio.sleep(limits.LEASE_RENEW_S)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(limits.LEASE_RENEW_S):
+                            await self._lost.wait()
             except (LinkDown, TimeoutError):
                 await asyncio.sleep(limits.POLL_S)
 
@@ -124,6 +129,10 @@ class BrokerLink:
             raise LinkDown(answer.detail)
         self._distrusted = False
         self._learn(answer)
+
+    def _went_down(self) -> None:
+        self._up.clear()
+        self._lost.set()
 
     def _pushed(self, frame: object) -> None:
         if isinstance(frame, hint.Welcome):
