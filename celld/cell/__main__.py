@@ -22,9 +22,7 @@ import msgspec
 from setproctitle import setproctitle
 
 from celld.cell import loop
-
-EXIT_DECIDE: Final = 70
-EXIT_REPLAY: Final = 71
+from celld.cell.wire import EXIT_DECIDE, EXIT_REPLAY
 
 _PR_SET_PDEATHSIG: Final = 1
 _MESSAGE_BYTES_MAX: Final = 4096

@@ -12,6 +12,12 @@ from typing import Final
 from setpoint.contracts import codec, limits
 from setpoint.contracts.codec import FrameRefused
 
+EXIT_DECIDE: Final = 70
+"""Exit code of a cell whose core raised while it decided."""
+
+EXIT_REPLAY: Final = 71
+"""Exit code of a cell that could not fold the log it was given."""
+
 _LENGTH: Final = struct.Struct(">I")
 
 

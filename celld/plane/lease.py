@@ -55,7 +55,7 @@ class Lease:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._own: asyncio.AbstractEventLoop | None = None
         self._nudge: asyncio.Event | None = None
-        self._stopped = False
+        self._stopping = threading.Event()
         self._progress = 0
         self._seen, self._seen_s = 0, runtime.boottime_s()
         self._registered: asyncio.Future[None] = self._main.create_future()
@@ -86,7 +86,7 @@ class Lease:
 
     async def stop(self) -> None:
         """Stop renewing. Idempotent, bounded."""
-        self._stopped = True
+        self._stopping.set()
         self._look_now()
         await asyncio.to_thread(self._thread.join, limits.LEASE_RENEW_S)
 
@@ -114,9 +114,9 @@ class Lease:
         try:
             number = await self._register(pool)
             self._tell(self._note_registered)
-            while not self._stopped:
+            while not self._stopping.is_set():
                 await self._pause()
-                if not self._stopped and self._is_alive():
+                if not self._stopping.is_set() and self._is_alive():
                     number = await self._renew(pool, number)
         finally:
             await pool.close()

@@ -1,0 +1,63 @@
+"""The settings of one celld: a frozen value read from the environment, all faults at once (exit 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from setpoint.contracts import ids, limits
+from setpoint.runtime import Env, host_name
+
+_TTL_S_MIN: Final = 2.0
+_TTL_S_MAX: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of a cell host.
+
+    ``listen``: where gateways connect and health is asked; port 0 takes a free one. ``advertise``: what others are
+    told, empty for the bound address. ``brokers``: host:port each; none are needed once the host holds a token.
+    ``join_token``: admits the host the first time. ``objects``: the object store, a directory. ``lease_ttl_s``: how
+    long its sessions stay its own when it falls silent.
+    """
+
+    database_url: str
+    state_dir: Path
+    listen: tuple[str, int]
+    advertise: str
+    brokers: tuple[str, ...]
+    join_token: str
+    objects: str
+    host: str
+    lease_ttl_s: float = limits.LEASE_TTL_S
+
+
+def from_env(environ: Mapping[str, str]) -> Config:
+    """Read the settings; exits with 2 and a line per fault when some are wrong."""
+    env = Env(environ)
+    state_dir = env.state_dir()
+    ttl_s = env.duration_s("SETPOINT_LEASE_TTL", limits.LEASE_TTL_S)
+    if not _TTL_S_MIN <= ttl_s <= _TTL_S_MAX:
+        env.faults.append(f"SETPOINT_LEASE_TTL is not between {_TTL_S_MIN:g}s and {_TTL_S_MAX:g}s")
+    host = environ.get("SETPOINT_HOST_ID") or host_name(environ, "celld")
+    if not ids.is_name(host):
+        env.faults.append(f"SETPOINT_HOST_ID={host!r} is no legal name")
+    objects = env.text("SETPOINT_OBJECTS", str(state_dir / "objects"))
+    if "://" in objects and not objects.startswith("file://"):
+        env.faults.append(f"SETPOINT_OBJECTS={objects!r}: only a directory is supported yet")
+    config = Config(
+        database_url=env.secret("SETPOINT_DATABASE_URL"),
+        state_dir=state_dir,
+        listen=env.listen("SETPOINT_LISTEN", "127.0.0.1:8082"),
+        advertise=env.text("SETPOINT_ADVERTISE", ""),
+        brokers=tuple(part.strip() for part in env.text("SETPOINT_BROKERS", "").split(",") if part.strip()),
+        join_token=env.secret("SETPOINT_JOIN_TOKEN", required=False),
+        objects=objects,
+        host=host,
+        lease_ttl_s=ttl_s,
+    )
+    env.finish("celld")
+    return config

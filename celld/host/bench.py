@@ -1,0 +1,240 @@
+"""Where one life of a session works: its sandbox host, reached, fenced under this epoch, with the workspace in place.
+
+Used by ``runs``. It fences before anything else in each connection, and moves the session to another sandbox host only
+when the former one cannot be reached any more (or lost its ledger) and nothing can still be changing things there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from celld.host.choice import choose
+from celld.host.facts import Place, SessionFacts
+from celld.host.rooms import Rooms
+from celld.host.sandboxes import SandboxLink
+from celld.plane.key import Held
+from setpoint import runtime
+from setpoint.contracts import cell as frames
+from setpoint.contracts import run
+from setpoint.link import LinkDown
+
+UNREACHABLE_S: Final = 5.0
+"""After so long without its sandbox host a session in which nothing can be changing things goes to another."""
+
+_FENCE_S_MAX: Final = 5.0
+_MATERIALIZE_S_MAX: Final = 120.0
+_WAIT_S: Final = 0.5
+_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_COMMIT_S: Final = 10.0
+
+
+class Superseded(Exception):
+    """A sandbox host knows a newer epoch of this session: it is not ours any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A link on which this epoch is the floor, and what the host said when it fenced."""
+
+    link: SandboxLink
+    answer: run.Fenced
+
+
+class Bench:
+    """The session's place under one owner. ``busy`` tells whether a run may still be changing things there."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        held: Held,
+        facts: SessionFacts,
+        push: Callable[[frames.Input], None],
+        busy: Callable[[], bool],
+    ) -> None:
+        self._rooms, self._held, self._facts = rooms, held, facts
+        self._push, self._busy = push, busy
+        self._fencing, self._moving = asyncio.Lock(), asyncio.Lock()
+        self._fenced: tuple[str, int, run.Fenced] | None = None
+        self._unreached_since_s: float | None = None
+        self._spoilt: str | None = None
+        self._chosen = ""
+
+    async def ready(self) -> Fenced:
+        """Wait until the session's sandbox host can be used, moving the session if that is what it takes.
+
+        Raises Superseded.
+        """
+        while True:
+            place = self._facts.place
+            assert place is not None, "a run is asked for before the workspace stands"
+            fenced = await self._reach(place)
+            if fenced is not None and self._spoilt is None:
+                if fenced.answer.token.ledger_id == place.ledger_id:
+                    return fenced
+                self._spoilt = "its ledger is new"
+            if (self._spoilt is not None or self._is_unreachable()) and not self._busy():
+                await self._move(place)
+            else:
+                await self._rooms.sandboxes.change(_WAIT_S)
+
+    async def learn(self, until_s: float) -> run.Fenced | None:
+        """Return what the place's host says of the session's runs; None when ``until_s`` (CLOCK_BOOTTIME) comes first.
+
+        A host whose ledger is another one cannot say anything about them, ever. Raises Superseded.
+        """
+        while (left_s := until_s - runtime.boottime_s()) > 0:
+            place = self._facts.place
+            fenced = await self._reach(place) if place is not None else None
+            if fenced is not None and place is not None and fenced.answer.token.ledger_id == place.ledger_id:
+                return fenced.answer
+            await self._rooms.sandboxes.change(min(_WAIT_S, left_s))
+        return None
+
+    async def materialize(self, effect: frames.Materialize) -> None:
+        """Prepare the workspace of a generation and push the answer. Raises Superseded."""
+        for pause_s in pauses():
+            place = self._facts.place
+            if place is None:
+                fenced, number = await self._first(), 1
+            else:
+                fenced = await self.ready()
+                number = self._facts.place.workspace_no if self._facts.place is not None else 1
+            answer = await self._ask(fenced.link, number, effect.generation, effect.files)
+            if isinstance(answer, frames.Materialized):
+                self._push(answer)
+                return
+            if isinstance(answer, run.Refused) and not answer.retry and answer.code in ("missing-object", "invalid"):
+                self._push(frames.MaterializeFailed(effect.generation, f"{answer.code}: {answer.detail}"))
+                return
+            if isinstance(answer, run.Refused) and answer.code == "unknown-workspace":
+                self._spoilt = answer.detail
+            await asyncio.sleep(pause_s)
+
+    def spoil(self, why: str) -> None:
+        """Note that the workspace is not there any more: before the next use it is made anew."""
+        self._spoilt = why
+
+    async def _first(self) -> Fenced:
+        """Choose a host for a session that has no workspace yet, and stay with it while it can be reached."""
+        while True:
+            link = await self._choose(sticky=self._chosen)
+            fenced = await self._fence(link) if link is not None else None
+            if fenced is not None:
+                self._chosen = fenced.link.host
+                return fenced
+            await self._rooms.sandboxes.change(_WAIT_S)
+
+    async def _choose(self, *, sticky: str = "", avoid: str = "") -> SandboxLink | None:
+        """Return a link to a good host: as a broker says, else our own pick among those that can be reached."""
+        sandboxes = self._rooms.sandboxes
+        held = sandboxes.link(sticky) if sticky else None
+        if held is not None and held.connected:
+            return held
+        placed = None
+        if self._rooms.broker.connected:
+            placed = await self._rooms.broker.place("sandbox", self._held.key.session, sticky=sticky, avoid=avoid)
+        link = sandboxes.link(placed.host) if placed is not None else None
+        if link is None or not link.connected or link.host == avoid:
+            draws = (int.from_bytes(os.urandom(4), "big"), int.from_bytes(os.urandom(4), "big"))
+            host = choose(sandboxes.candidates(), draws, avoid)
+            link = sandboxes.link(host) if host is not None else None
+        return link
+
+    async def _move(self, place: Place) -> None:
+        """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
+        async with self._moving:
+            if self._facts.place != place:
+                return
+            here = self._rooms.sandboxes.link(place.host)
+            stays = self._spoilt is not None and here is not None and here.connected
+            link = here if stays else await self._choose(avoid=place.host)
+            fenced = await self._fence(link) if link is not None else None
+            if fenced is None:
+                await self._rooms.sandboxes.change(_WAIT_S)
+                return
+            why = self._spoilt or "the sandbox host cannot be reached"
+            runtime.log().warning("workspace made anew", session=self._held.key.session, why=why, on=fenced.link.host)
+            answer = await self._ask(fenced.link, place.workspace_no + 1, self._facts.generation, self._facts.files)
+            if not isinstance(answer, frames.Materialized):
+                await asyncio.sleep(_PAUSES_S[-1])
+                return
+            self._push(answer)
+            deadline_s = runtime.boottime_s() + _COMMIT_S
+            while self._facts.place == place and runtime.boottime_s() < deadline_s:
+                await self._rooms.sandboxes.change(_PAUSES_S[0])
+            self._spoilt, self._unreached_since_s = None, None
+
+    async def _ask(
+        self, link: SandboxLink, number: int, generation: int, files: str
+    ) -> frames.Materialized | run.Refused | None:
+        """Ask for a workspace at a generation; None when nobody knows what came of it. Raises Superseded."""
+        key, epoch = self._held.key, self._held.epoch
+        try:
+            await self.may_start()
+            token = await link.token(self._rooms.lease)
+            frame = run.Materialize(
+                link.next_id(), link.grant(key, epoch), token, key.session, epoch, number, generation, files
+            )
+            answer = await link.request(frame, _MATERIALIZE_S_MAX)
+        except (LinkDown, TimeoutError):
+            return None
+        if isinstance(answer, run.Done):
+            return frames.Materialized(generation, link.host, token.ledger_id, number)
+        return self.refusal(answer)
+
+    async def may_start(self) -> None:
+        """Wait until the lease allows to start something."""
+        lease = self._rooms.lease
+        while not lease.may_start_effects():
+            await lease.renewal_after(lease.sent_s)
+
+    def refusal(self, answer: object) -> run.Refused | None:
+        """Return a refusal that is not about the epoch; None for an answer that is none. Raises Superseded."""
+        if not isinstance(answer, run.Refused):
+            return None
+        if answer.code == "stale-epoch":
+            raise Superseded(answer.detail)
+        if answer.code == "bad-grant":
+            runtime.log().warning("grant refused", session=self._held.key.session, why=answer.detail)
+        return answer
+
+    async def _reach(self, place: Place) -> Fenced | None:
+        """Return the fenced link to a place's host, None while it cannot be had; keeps count of how long."""
+        link = self._rooms.sandboxes.link(place.host)
+        fenced = await self._fence(link) if link is not None and link.connected else None
+        if fenced is not None:
+            self._unreached_since_s = None
+        elif self._unreached_since_s is None:
+            self._unreached_since_s = runtime.boottime_s()
+        return fenced
+
+    def _is_unreachable(self) -> bool:
+        since_s = self._unreached_since_s
+        return since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
+
+    async def _fence(self, link: SandboxLink) -> Fenced | None:
+        """Make this epoch the floor on a host, once per connection; None when it did not answer. Raises Superseded."""
+        async with self._fencing:
+            if self._fenced is not None and self._fenced[:2] == (link.host, link.era):
+                return Fenced(link, self._fenced[2])
+            key, epoch, era = self._held.key, self._held.epoch, link.era
+            frame = run.Fence(link.next_id(), link.grant(key, epoch), key.session, epoch)
+            try:
+                answer = await link.request(frame, _FENCE_S_MAX)
+            except (LinkDown, TimeoutError):
+                return None
+            if not isinstance(answer, run.Fenced):
+                self.refusal(answer)
+                return None
+            self._fenced = (link.host, era, answer)
+            return Fenced(link, answer)
+
+
+def pauses() -> Iterator[float]:
+    """Return the pauses between attempts in seconds: growing, then two for ever."""
+    return itertools.chain(_PAUSES_S, itertools.repeat(_PAUSES_S[-1]))

@@ -1,0 +1,56 @@
+"""What the shell itself must know of a session's log: where its workspace is, its project, whether it has failed.
+
+Pure. A life of the session folds every event into it, on restore and on commit, beside the cell. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from setpoint.contracts.event import Event, NewEvent
+
+_CHANGES: Final = {"sync.started", "tool.started"}
+_ENDS: Final = {"sync.succeeded", "sync.failed", "sync.cancelled", "sync.outcome_unknown", "tool.finished"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A session's workspace: on which sandbox host, under which ledger, the how-manieth."""
+
+    host: str
+    ledger_id: str
+    workspace_no: int
+
+
+class SessionFacts:
+    """The facts as of the last event noted."""
+
+    def __init__(self) -> None:
+        self.place: Place | None = None
+        self.generation = 0
+        self.files = ""
+        self.failed: str | None = None
+        self.last_at = 0
+        self._changing: set[str] = set()
+
+    def note(self, event: Event | NewEvent, at: int) -> None:
+        """Fold one event, committed at ``at`` (microseconds since the epoch)."""
+        self.last_at = max(self.last_at, at)
+        data, run = event.data, event.execution_id
+        if event.type == "workspace.materialized":
+            self.place = Place(data["sandbox_host"], data["ledger_id"], data["workspace_no"])
+        elif event.type == "resources.applied":
+            self.generation, self.files = data["generation"], data["files"]
+        elif event.type == "session.failed":
+            self.failed = str(data.get("reason", "it failed"))
+        elif event.type == "session.recovered":
+            self.failed = None
+        elif event.type in _CHANGES and run is not None:
+            self._changing.add(run)
+        elif event.type in _ENDS and run is not None:
+            self._changing.discard(run)
+
+    def changes_things(self, run_id: str) -> bool:
+        """Tell whether a run is a sync or a tool: one whose loss must be waited out, unlike an evaluation's."""
+        return run_id in self._changing

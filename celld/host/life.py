@@ -1,0 +1,283 @@
+"""One life of a session: a cell is restored from the log, then fed until it dies, is fenced, or is to be given up.
+
+Made by the owner, again and again. One decision is in flight; it is committed, then its effects begin. Everything a
+life holds can be lost: the next one reads the log and asks the sandbox host what became of the runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from celld.host import deaths
+from celld.host.cells import Cell, CellDied
+from celld.host.facts import Place, SessionFacts
+from celld.host.inputs import Inputs
+from celld.host.perform import perform
+from celld.host.rooms import Rooms
+from celld.host.runs import Runs
+from celld.plane import inbox, item, log
+from celld.plane.commit import Outcome
+from celld.plane.key import Held
+from celld.plane.ownership import Mode
+from migrations import outcome
+from setpoint import failpoints, runtime
+from setpoint.contracts import cell as frames
+from setpoint.contracts import codec
+from setpoint.contracts.event import Event
+from setpoint.objects import ObjectMissing, blob_key
+
+_APPLIED: Final = "resources.applied"
+_RETRY_S: Final = 0.2
+_IDLE_TICK_US: Final = 1_000_000
+_PART_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+Release = Callable[[Mode, int], Awaitable[bool]]
+"""Give the session up at a head seq; False when commands wait in its inbox."""
+
+
+class SessionGone(Exception):
+    """The session is another owner's, or no more: forget it."""
+
+
+class LogTruncated(Exception):
+    """The log is shorter than this host knows it was: something was lost, nobody may write on."""
+
+
+class SessionFailed(Exception):
+    """The session cannot be run: its log says so already, or cannot be folded. Only ``recover`` changes that."""
+
+
+class CellWrong(Exception):
+    """The cell or the shell does not agree with the log: start again from it."""
+
+
+class InputRejected(Exception):
+    """The decision on the input in flight cannot be written."""
+
+
+class Life:
+    """A cell and what belongs to it. ``close`` always follows ``run``."""
+
+    def __init__(self, rooms: Rooms, held: Held, *, restarted: bool, skipped: frozenset[str]) -> None:
+        self._rooms, self._held, self._restarted, self._skipped = rooms, held, restarted, skipped
+        self.facts = SessionFacts()
+        self.head_seq = held.head_seq
+        self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known))
+        self.delivering: frames.Input | None = None
+        """The input whose decision the cell has not answered yet: a death now is this input's."""
+        self._runs = Runs(rooms, held, self.facts, self.inputs.push, self._gone)
+        self._cell: Cell | None = None
+        self._release: Mode | None = None
+
+    @property
+    def cell_pid(self) -> int | None:
+        """Return the pid of the cell, None before there is one."""
+        return self._cell.pid if self._cell is not None else None
+
+    def delivering_name(self) -> str | None:
+        """Name the input in flight."""
+        if self.delivering is None:
+            return None
+        return deaths.name_of(self.delivering, self.inputs.timer.wake_at)
+
+    async def run(self, release: Release) -> bool:
+        """Live until the session is released (True) or is to be given away (False).
+
+        Raises the classes above, CellDied, Overflow, ZygoteDied.
+        """
+        self._cell = await Cell.open(self._rooms.zygote, self._held.key.session)
+        await self._restore(self._cell)
+        self._cell.lost.add_done_callback(lambda _: self.inputs.break_off(CellDied(None)))
+        self.inputs.again(frames.Owned(self._rooms.host, self._restarted))
+        while (next_ := await self._next(self._cell)) is not None:
+            if not self._skipped or deaths.name_of(next_, self.inputs.timer.wake_at) not in self._skipped:
+                await self._take(self._cell, next_)
+            if self._release is not None:
+                if await release(self._release, self.head_seq):
+                    return True
+                self._release = None
+                self.inputs.look()  # commands raced in: answering each makes the core ask for its release again
+        return False
+
+    async def close(self) -> None:
+        """End the cell and everything under way. Idempotent."""
+        self.inputs.close()
+        await self._runs.close()
+        if self._cell is not None:
+            await self._cell.close()
+
+    async def _next(self, cell: Cell) -> frames.Input | None:
+        try:
+            return await self.inputs.next()
+        except CellDied:
+            raise await cell.death() from None
+
+    def _gone(self, why: str) -> None:
+        self.inputs.break_off(SessionGone(why))
+
+    # Restore
+
+    async def _restore(self, cell: Cell) -> None:
+        """Fold the log into the cell and the facts, part by part."""
+        key = self._held.key
+        head = await self._patiently_head()
+        if head.sandbox_host:
+            self.facts.place = Place(head.sandbox_host, head.ledger_id, head.workspace_no)
+        seq = 0
+        while events := await self._patiently_page(seq):
+            for part in self._parts([await self._filled(event) for event in events]):
+                await cell.feed(frames.Restore(key.session, tuple(part), last=False))
+            for event in events:
+                if event.seq != seq + 1:
+                    raise LogTruncated(f"event {seq + 1} is missing")
+                seq = event.seq
+                self.facts.note(event, event.at)
+        if seq < max(self.head_seq, head.head_seq):
+            raise LogTruncated(f"the log ends at {seq}, it was at {max(self.head_seq, head.head_seq)}")
+        if self.facts.failed is not None:
+            raise SessionFailed(self.facts.failed)
+        restored = await cell.restore([frames.Restore(key.session, (), last=True)])
+        if restored != seq:
+            raise CellWrong(f"the cell is at {restored}, the log at {seq}")
+        self.head_seq = seq
+
+    def _parts(self, events: list[Event]) -> list[list[Event]]:
+        """Cut a page so that no frame carries more than a few attachments."""
+        parts: list[list[Event]] = [[]]
+        size = 0
+        for event in events:
+            size += len(event.attachment or b"")
+            if size > _PART_BYTES_MAX and parts[-1]:
+                parts.append([])
+                size = len(event.attachment or b"")
+            parts[-1].append(event)
+        return parts
+
+    async def _filled(self, event: Event) -> Event:
+        """Give a resources.applied its compiled set. Raises SessionFailed when that is lost."""
+        if event.type != _APPLIED:
+            return event
+        content = await self._blob(event.data["resources"])
+        if content is None:
+            raise SessionFailed(f"the compiled set of generation {event.data['generation']} is not in the object store")
+        fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
+        return Event(**fields | {"attachment": content})
+
+    async def _patiently_head(self) -> log.Head:
+        while True:
+            try:
+                head = await log.head(self._rooms.pool, self._held.key)
+            except outcome.Fault as error:
+                await self._wait_for_database(error)
+                continue
+            if head is None:
+                raise SessionGone("there is no such session")
+            return head
+
+    async def _patiently_page(self, after: int) -> list[Event]:
+        while True:
+            try:
+                return await log.page(self._rooms.pool, self._held.key, after)
+            except outcome.Fault as error:
+                await self._wait_for_database(error)
+
+    async def _wait_for_database(self, error: outcome.Fault) -> None:
+        runtime.log().warning("log not read", session=self._held.key.session, why=str(error)[:200])
+        await asyncio.sleep(_RETRY_S)
+
+    async def _blob(self, sha256: object) -> bytes | None:
+        """Return a blob of the tenant, None when there is none of this name and content."""
+        if not isinstance(sha256, str):
+            return None
+        try:
+            content = await asyncio.to_thread(self._rooms.store.get, blob_key(self._held.key.tenant, sha256))
+        except (ObjectMissing, ValueError):
+            return None
+        return content if codec.sha256_hex(content) == sha256 else None
+
+    # Decide, commit, act
+
+    async def _take(self, cell: Cell, input_: frames.Input) -> None:
+        """Have one input decided, commit what was decided, begin its effects."""
+        now = max(runtime.now_us(), self.facts.last_at)  # another host's clock may have been ahead of ours
+        shown = await self._with_attachment(input_)
+        self.delivering = input_
+        decided = await cell.decide(shown, now)
+        decision = decided.decision
+        if decided.base_seq != self.head_seq:
+            raise CellWrong(f"the cell decided at {decided.base_seq}, the log is at {self.head_seq}")
+        first_seq = self.head_seq + 1
+        if decision.events and not await self._commit(cell, input_, decision, now):
+            self.delivering = None
+            return
+        self.delivering = None
+        self.inputs.timer.arm(self._next_wake(input_, decision, now))
+        for effect in decision.effects:
+            perform(effect, first_seq, self._runs, self._note_release)
+
+    @staticmethod
+    def _next_wake(input_: frames.Input, decision: frames.Decision, now: int) -> int | None:
+        """Return when to wake the core; one that wants to be called at once and then does nothing may not spin."""
+        wake_at = decision.wake_at
+        idle = isinstance(input_, frames.Tick) and not decision.events
+        return now + _IDLE_TICK_US if wake_at is not None and idle and wake_at <= now else wake_at
+
+    async def _commit(self, cell: Cell, input_: frames.Input, decision: frames.Decision, now: int) -> bool:
+        """Write a decision; False when it was not written and its input comes again."""
+        key, epoch = self._held.key, self._held.epoch
+        try:
+            made = item.build(key, epoch, self.head_seq, runtime.new_id(), now, decision)
+        except item.Unwritable as error:
+            raise InputRejected(str(error)) from error
+        self.delivering = None  # from here on the cell has answered: its death would be nobody's
+        failpoints.hit("celld.commit.before")
+        became = await self._rooms.committer.commit(made)
+        failpoints.hit("celld.commit.after")
+        self._raise_unless_ours(became, input_)
+        if became.status == "lock_busy":
+            cell.aborted("lock_busy", became.detail)
+            self.inputs.again(_lock_busy(decision, became.detail), input_)
+            return False
+        cell.committed(self.head_seq + 1, now, epoch)
+        self.head_seq = made.last_seq
+        for event in decision.events:
+            self.facts.note(event, now)
+        self._rooms.moved(key, self.head_seq)
+        return True
+
+    def _raise_unless_ours(self, became: Outcome, input_: frames.Input) -> None:
+        match became.status:
+            case "committed" | "lock_busy":
+                return
+            case "fenced" | "gone":
+                raise SessionGone(became.status)
+            case "moved_head":
+                raise CellWrong(f"the log is at {became.seq}, the cell decided on {self.head_seq}")
+            case "truncated":
+                raise LogTruncated(f"the log ends at {became.seq}, it was at {self.head_seq}")
+            case "rejected":
+                self.delivering = input_
+                raise InputRejected(became.detail)
+
+    async def _with_attachment(self, input_: frames.Input) -> frames.Input:
+        """Bring along the compiled set that an apply refers to; the core says so when there is none."""
+        if not isinstance(input_, frames.Delivered) or input_.type != "apply" or not isinstance(input_.payload, dict):
+            return input_
+        generation = input_.payload.get("generation")
+        content = await self._blob(generation.get("resources")) if isinstance(generation, dict) else None
+        return frames.Delivered(
+            input_.command_id, input_.lane, input_.inbox_seq, input_.type, input_.payload, attachment=content
+        )
+
+    def _note_release(self, mode: Mode) -> None:
+        self._release = mode
+
+
+def _lock_busy(decision: frames.Decision, detail: str) -> frames.LockBusy:
+    """Say which lock kept a decision from being written: ``detail`` is the key, a blank, the holder."""
+    key, _, holder = detail.rpartition(" ")
+    taker = next((change.execution_id for change in decision.takes if change.key == key), "")
+    return frames.LockBusy(taker, key, holder)

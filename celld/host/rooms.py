@@ -1,0 +1,32 @@
+"""What the parts of the shell share: made once by the daemon, handed to every owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celld.host.sandboxes import Sandboxes
+from celld.host.zygote import Zygote
+from celld.plane.commit import Committer
+from celld.plane.key import SessionKey
+from celld.plane.lease import Lease
+from celld.plane.ownership import Ownership
+from migrations.door import Pool
+from setpoint.brokerlink import BrokerLink
+from setpoint.objects import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The collaborators of one celld. ``moved`` is told each new head, as a hint for gateways."""
+
+    host: str
+    pool: Pool
+    ownership: Ownership
+    committer: Committer
+    store: ObjectStore
+    zygote: Zygote
+    lease: Lease
+    sandboxes: Sandboxes
+    broker: BrokerLink
+    moved: Callable[[SessionKey, int], None]

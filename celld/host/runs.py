@@ -1,0 +1,284 @@
+"""The runs of one life of a session: started, recovered, attached to and cancelled on its sandbox host.
+
+Made and closed by a life; its methods are the effects of ``perform``. Each effect is a task that goes on until the
+world has answered; what it learns is pushed as an input. It never writes to the log and never decides what a result
+means. Whatever is cut off here is asked for again by the next life (``RecoverRun``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from celld.host.bench import UNREACHABLE_S, Bench, Superseded, pauses
+from celld.host.facts import SessionFacts
+from celld.host.rooms import Rooms
+from celld.plane.key import Epoch, Held
+from setpoint import failpoints, runtime
+from setpoint.contracts import cell as frames
+from setpoint.contracts import run
+from setpoint.link import LinkDown
+
+_START_S_MAX: Final = 15.0
+_ASK_S_MAX: Final = 10.0
+
+
+@dataclass
+class _Open:
+    """A run that may be alive. ``attached``: its results come by the link that is up now."""
+
+    changes_things: bool
+    orphan_timeout_s: float
+    attached: bool = False
+
+
+@dataclass
+class _Starting:
+    """A start that has not been answered. ``frame`` is fixed once made, with its token, so that it can be repeated."""
+
+    task: asyncio.Task[None]
+    frame: run.Start | None = None
+    host: str = ""
+
+
+class Runs:
+    """The open runs of one life. ``push`` takes inputs, ``gone`` is told that a newer owner exists."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        held: Held,
+        facts: SessionFacts,
+        push: Callable[[frames.Input], None],
+        gone: Callable[[str], None],
+    ) -> None:
+        self._rooms, self._held, self._facts = rooms, held, facts
+        self._push, self._gone = push, gone
+        self._open: dict[str, _Open] = {}
+        self._starting: dict[str, _Starting] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bench = Bench(rooms, held, facts, push, self._may_change_things)
+        rooms.sandboxes.enter(self)
+
+    async def close(self) -> None:
+        """Stop everything that is under way here; the runs themselves go on. Idempotent."""
+        self._rooms.sandboxes.leave(self)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Effects
+
+    def materialize(self, effect: frames.Materialize) -> None:
+        """Prepare the workspace."""
+        self._spawn(self._bench.materialize(effect))
+
+    def start(self, effect: frames.StartRun, seq: int) -> None:
+        """Start a run under the seq of its started event."""
+        task = self._spawn(self._start(effect, seq))
+        self._starting[effect.execution_id] = _Starting(task)
+
+    def recover(self, effect: frames.RecoverRun) -> None:
+        """Learn what became of a run of an earlier life or epoch."""
+        self._reopen(effect.execution_id, effect.orphan_timeout_s)
+
+    def attach(self, effect: frames.AttachRun) -> None:
+        """Get the results of a run after a step."""
+        self._spawn(self._attach(effect.execution_id, effect.after))
+
+    def cancel(self, effect: frames.CancelRun) -> None:
+        """End a run, or its start if that was never sent."""
+        starting = self._starting.get(effect.execution_id)
+        if starting is not None and starting.frame is None:
+            starting.task.cancel()
+            del self._starting[effect.execution_id]
+            self._push(frames.RunEnded(effect.execution_id, "cancelled"))
+        else:
+            self._spawn(self._cancel(effect.execution_id))
+
+    # What the links tell
+
+    def link_lost(self, host: str) -> None:
+        """Find the attached runs again: when the link is back, or when their time is over."""
+        if self._facts.place is None or self._facts.place.host != host:
+            return
+        for run_id, open_ in self._open.items():
+            if open_.attached:
+                self._reopen(run_id, open_.orphan_timeout_s)
+
+    def pushed(self, frame: run.StepDone | run.RunDone) -> None:
+        """Pass on what a run came to."""
+        if isinstance(frame, run.StepDone):
+            self._push(frames.StepEnded(frame.run_id, frame.result))
+        else:
+            self._open.pop(frame.run_id, None)
+            self._push(frames.RunEnded(frame.run_id, frame.outcome, frame.enforced))
+
+    def open_on(self, host: str) -> tuple[str, Epoch] | None:
+        """Return session and epoch when runs on this host are to be kept alive."""
+        place = self._facts.place
+        if not self._open or place is None or place.host != host:
+            return None
+        return self._held.key.session, self._held.epoch
+
+    # Tasks
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Superseded as error:
+            self._gone(str(error))
+
+    def _may_change_things(self) -> bool:
+        return any(open_.changes_things for open_ in self._open.values())
+
+    async def _start(self, effect: frames.StartRun, seq: int) -> None:
+        run_id = effect.execution_id
+        for pause_s in pauses():
+            answer = await self._send_start(effect, seq)
+            if isinstance(answer, run.Started):
+                del self._starting[run_id]
+                await self._started(run_id, answer.state)
+                return
+            if isinstance(answer, run.Refused) and self._is_final(run_id, answer):
+                del self._starting[run_id]
+                self._push(frames.RunRefused(run_id, answer.code, answer.detail))
+                return
+            await asyncio.sleep(pause_s)
+
+    async def _send_start(self, effect: frames.StartRun, seq: int) -> run.Started | run.Refused | None:
+        """Send a start, or repeat the one whose answer never came; None when nobody knows what came of it."""
+        bench, lease = self._bench, self._rooms.lease
+        starting = self._starting[effect.execution_id]
+        fenced = await bench.ready()
+        link, place = fenced.link, self._facts.place
+        if place is None:
+            return None
+        try:
+            if starting.frame is None or starting.host != link.host:
+                await bench.may_start()
+                token = await link.token(lease)
+                spec = self._spec(effect, seq, place.workspace_no)
+                starting.host = link.host
+                starting.frame = run.Start(link.next_id(), link.grant(self._held.key, self._held.epoch), token, spec)
+                changes = any(step.kind != "condition" for step in effect.steps)
+                self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
+                self._rooms.sandboxes.expect(effect.execution_id, self)
+            # From here on it may run: the token in the frame is what a host that never saw a newer epoch refuses by.
+            failpoints.hit("celld.run.before_send")
+            answer = await link.request(starting.frame, _START_S_MAX)
+        except (LinkDown, TimeoutError):
+            return None
+        failpoints.hit("celld.run.after_send")
+        return answer if isinstance(answer, run.Started) else bench.refusal(answer)
+
+    def _spec(self, effect: frames.StartRun, seq: int, workspace_no: int) -> run.RunSpec:
+        key = self._held.key
+        return run.RunSpec(
+            effect.execution_id,
+            key.tenant,
+            key.session,
+            self._held.epoch,
+            seq,
+            workspace_no,
+            effect.steps,
+            effect.generation,
+            effect.asset,
+            effect.orphan_timeout_s,
+        )
+
+    def _is_final(self, run_id: str, refused: run.Refused) -> bool:
+        """Note that a start was refused, so that nothing runs; tell whether trying again is pointless."""
+        self._open.pop(run_id, None)
+        self._starting[run_id].frame = None
+        if refused.code == "unknown-workspace":
+            self._bench.spoil(refused.detail)
+        passing = refused.code in ("stale-token", "bad-grant", "unknown-workspace")
+        if not passing and refused.retry:
+            runtime.log().info("start put off", run=run_id, why=refused.code)
+        return not passing and not refused.retry
+
+    async def _started(self, run_id: str, state: run.RunState) -> None:
+        """Go on with a run that the ledger has: its results are asked for from the first step."""
+        if state in ("running", "finished"):
+            await self._attach(run_id, -1)
+        else:
+            self._open.pop(run_id, None)
+            self._push(frames.RunFound(run_id, state))
+
+    def _reopen(self, run_id: str, orphan_timeout_s: float) -> None:
+        place = self._facts.place
+        link = self._rooms.sandboxes.link(place.host) if place is not None else None
+        self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
+        # The last token that can have kept it alive: the former owner's was read before we got our answer.
+        alive_until_s = max(self._held.answered_s, link.kept_alive_s if link is not None else 0.0)
+        if self._facts.changes_things(run_id):
+            until_s = alive_until_s + orphan_timeout_s
+        else:
+            until_s = runtime.boottime_s() + UNREACHABLE_S
+        self._spawn(self._recover(run_id, until_s))
+
+    async def _recover(self, run_id: str, until_s: float) -> None:
+        said = await self._bench.learn(until_s)
+        if said is None:
+            self._open.pop(run_id, None)
+            self._push(frames.RunFound(run_id, "lost"))
+            return
+        state = said.runs.get(run_id, "never_seen")
+        if state not in ("running", "finished"):
+            self._open.pop(run_id, None)
+        self._push(frames.RunFound(run_id, state))
+
+    async def _attach(self, run_id: str, after: int) -> None:
+        key, epoch = self._held.key, self._held.epoch
+        self._rooms.sandboxes.expect(run_id, self)
+        for pause_s in pauses():
+            link = (await self._bench.ready()).link
+            frame = run.Attach(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id, after)
+            open_ = self._open.setdefault(run_id, _Open(self._facts.changes_things(run_id), 0.0))
+            open_.attached = True
+            try:
+                answer = await link.request(frame, _ASK_S_MAX)
+            except LinkDown:
+                return  # it was attached when the link went: link_lost finds it again
+            except TimeoutError:
+                continue
+            if isinstance(answer, run.Started) and answer.state in ("running", "finished"):
+                return
+            refused = self._bench.refusal(answer)
+            if isinstance(answer, run.Started) or (refused is not None and refused.code == "unknown-run"):
+                self._open.pop(run_id, None)
+                self._push(frames.RunFound(run_id, answer.state if isinstance(answer, run.Started) else "lost"))
+                return
+            await asyncio.sleep(pause_s)
+
+    async def _cancel(self, run_id: str) -> None:
+        key, epoch = self._held.key, self._held.epoch
+        for pause_s in pauses():
+            starting = self._starting.get(run_id)
+            if starting is not None:  # it may run already: first learn that it does
+                await asyncio.wait({starting.task})
+            if run_id not in self._open:
+                return
+            link = (await self._bench.ready()).link
+            frame = run.Cancel(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id)
+            try:
+                answer = await link.request(frame, _ASK_S_MAX)
+            except (LinkDown, TimeoutError):
+                continue
+            if isinstance(answer, run.Done):
+                return
+            refused = self._bench.refusal(answer)
+            if refused is not None and refused.code == "unknown-run":
+                self._open.pop(run_id, None)
+                self._push(frames.RunEnded(run_id, "cancelled"))
+                return
+            await asyncio.sleep(pause_s)
