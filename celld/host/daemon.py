@@ -11,7 +11,7 @@ import base64
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,7 +76,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             )
             runtime.log().info("celld listens", address=address, host=config.host, incarnation=identity.incarnation)
             start = _Start(config, identity, zygote, broker, gateways, progress, address)
-            await _until(stop, _serve_all(start, links.door_of(app), stop), broker.run(), _watch(zygote))
+            main = _serve_all(start, links.door_of(app), stop)
+            async with asyncio.TaskGroup() as tasks:
+                beside = [tasks.create_task(work) for work in (broker.run(), _watch(zygote))]
+                await _until_done(stop, tasks.create_task(main), progress)
+                for task in beside:
+                    task.cancel()
 
 
 class _Start:
@@ -152,21 +157,16 @@ async def _own(start: _Start, link: links.Door, pool: door.Pool, lease: Lease, s
             task.cancel()
 
 
-async def _until(stop: asyncio.Event, main: Any, *beside: Any) -> None:
-    """Run ``main`` to its end with the others beside it; when one of those fails, everything does.
-
-    ``stop`` before ``main`` has got anywhere ends it too, after the time it has for giving sessions away.
-    """
-    async with asyncio.TaskGroup() as tasks:
-        others = [tasks.create_task(work) for work in beside]
-        task = tasks.create_task(main)
-        stopping = tasks.create_task(stop.wait())
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await asyncio.wait({task}, timeout=limits.LEASE_TTL_S)
-            task.cancel()
-        for one in (*others, stopping):
-            one.cancel()
+async def _until_done(stop: asyncio.Event, main: asyncio.Task[None], progress: _Progress) -> None:
+    """Wait for the end of ``main``; a ``stop`` while it does not serve yet cancels it."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not main.done() and progress.owners is not None:
+            await asyncio.wait({main}, timeout=limits.LEASE_TTL_S)
+        main.cancel()
+    finally:
+        stopping.cancel()
 
 
 async def _open_pool(dsn: str) -> door.Pool:
@@ -256,6 +256,3 @@ def _locked(state_dir: Path) -> Any:
         except BlockingIOError as error:
             raise StateDirBusy(f"another celld uses {state_dir}") from error
         yield
-
-
-Facts = Callable[[], dict[str, object]]

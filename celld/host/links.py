@@ -112,7 +112,7 @@ def make_app(
     facts: Callable[[], Mapping[str, object]],
     missing: Callable[[], list[str]],
 ) -> web.Application:
-    """Make the application; its link is open once ``open_link`` was called. ``missing``: what keeps it from serving."""
+    """Make the application; see ``door_of`` for its link. ``missing`` says what keeps the host from serving."""
     app = web.Application(middlewares=[pieces.problems])
 
     async def ready() -> list[str]:

@@ -28,6 +28,10 @@ _KEEPALIVE_EVERY: Final = 2  # turns, so 2 s
 _GRANTS_MAX: Final = 10_000
 
 
+ReadHosts = Callable[[], Awaitable[list[SandboxHost]]]
+"""The registry of sandbox hosts; raises outcome.Fault."""
+
+
 class Tenant(Protocol):
     """A life of a session that uses links: what it is told."""
 
@@ -42,7 +46,7 @@ class Tenant(Protocol):
 
 
 class SandboxLink:
-    """The link to one sandbox host. ``era`` counts its connections: what was fenced in one is fenced anew in the next."""
+    """The link to one sandbox host. ``era`` counts its connections: each one is fenced anew."""
 
     def __init__(self, host: SandboxHost, identity: Identity, sandboxes: Sandboxes) -> None:
         self.host, self.address = host.host, host.address
@@ -136,9 +140,7 @@ class SandboxLink:
 class Sandboxes:
     """All sandbox hosts. ``run`` keeps the set current until cancelled; ``read_hosts`` is the registry."""
 
-    def __init__(
-        self, identity: Identity, lease: Lease, read_hosts: Callable[[], Awaitable[list[SandboxHost]]]
-    ) -> None:
+    def __init__(self, identity: Identity, lease: Lease, read_hosts: ReadHosts) -> None:
         self._identity, self._lease, self._read_hosts = identity, lease, read_hosts
         self._links: dict[str, SandboxLink] = {}
         self._tenants: set[Tenant] = set()
