@@ -17,6 +17,7 @@ from gateway.compile_worker import CompilePool
 from gateway.config import Config
 from gateway.edge import Edge, Streams, blob_room
 from gateway.links import CellLinks
+from gateway.pages import SharedPages
 from gateway.route import Route
 from gateway.routes.table import ROUTES
 from gateway.store import events, hosts
@@ -43,6 +44,7 @@ def build_edge(config: Config) -> tuple[Edge, Identity]:
         objects=objects.open_store(config.objects),
         compiler=CompilePool(size=_COMPILERS),
         watcher=watcher,
+        pages=SharedPages(functools.partial(events.page, database)),
         links=CellLinks(identity, functools.partial(hosts.ready, database), watcher.note),
         broker=BrokerLink(identity, config.brokers, join_token=config.join_token),
         streams=Streams(SSE_CLIENTS_MAX),
@@ -58,8 +60,8 @@ def build_app(edge: Edge, identity: Identity, routes: Sequence[Route] = ROUTES) 
     app.on_response_prepare.append(middleware.finish_headers)
 
     async def ready() -> list[str]:
-        missing = [] if await edge.database.is_reachable(_READY_S) else ["the database does not answer"]
-        return missing + ([] if edge.compiler.pids() else ["no compile worker lives"])
+        # The compile workers are no part of it: one that a project has killed is replaced when it is needed again.
+        return [] if await edge.database.is_reachable(_READY_S) else ["the database does not answer"]
 
     shared.add_health(app, lambda: {"host": identity.host, "incarnation": identity.incarnation}, ready)
     document = openapi.render(routes)

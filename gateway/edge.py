@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.auth import Authenticator, Principal
 from gateway.compile_worker import CompilePool
 from gateway.links import CellLinks
+from gateway.pages import SharedPages
 from gateway.store.database import Database
 from gateway.watcher import Watcher
 from setpoint.brokerlink import BrokerLink
@@ -34,6 +35,7 @@ class Edge:
     objects: ObjectStore
     compiler: CompilePool
     watcher: Watcher
+    pages: SharedPages
     links: CellLinks
     broker: BrokerLink
     streams: Streams

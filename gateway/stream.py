@@ -15,15 +15,12 @@ from aiohttp import web
 
 from gateway import sse
 from gateway.edge import Edge, principal
-from gateway.store import events
 from gateway.watcher import Tail
 from setpoint.contracts import limits
 from setpoint.contracts.problem import Problem
 
 _CLIENTS: Final = prometheus_client.Gauge("setpoint_gateway_streams", "Event streams that are open now")
 _SENT: Final = prometheus_client.Counter("setpoint_gateway_stream_events", "Events sent on streams")
-_PAGE_BYTES_MAX: Final = limits.SSE_BUFFER_BYTES_MAX // 2
-"""Half the buffer: encoded for the stream an event is wider than in its row."""
 
 
 async def follow(edge: Edge, request: web.Request, session_id: str, after: int) -> web.StreamResponse:
@@ -78,29 +75,22 @@ class _Stream:
         """Send everything that is there; False when nothing will ever follow."""
         while not self._edge.watcher.closed:
             try:
-                page = await events.page(
-                    self._edge.database,
-                    principal(self._request).tenant_id,
-                    self._session_id,
-                    self._cursor,
-                    limits.PAGE_ITEMS_MAX,
-                    _PAGE_BYTES_MAX,
-                )
+                block = await self._edge.pages.after(principal(self._request).tenant_id, self._session_id, self._cursor)
             except Problem:
                 # The answer has begun, so it cannot become a problem document: wait for better times instead.
                 await asyncio.sleep(limits.POLL_S)
                 return True
-            self._tail.note(page.head_seq)
-            if page.head_seq < self._cursor:
-                await self._say(sse.reset(page.head_seq))
+            self._tail.note(block.head_seq)
+            if block.head_seq < self._cursor:
+                await self._say(sse.reset(block.head_seq))
                 self._cursor = 0
                 continue
-            if page.events:
-                await self._say(sse.block(page.events))
-                _SENT.inc(len(page.events))
-                self._cursor = page.events[-1].seq
-            if self._cursor >= page.head_seq:
-                if page.state == "closed":
+            if block.count:
+                await self._say(block.content)
+                _SENT.inc(block.count)
+                self._cursor = block.last_seq
+            if self._cursor >= block.head_seq:
+                if block.state == "closed":
                     await self._say(sse.END)
                     return False
                 return True

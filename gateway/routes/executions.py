@@ -63,7 +63,7 @@ async def output(edge: Edge, request: web.Request) -> web.StreamResponse:
     session_id, found = await _find(edge, request)
     chunk = await read_output(edge, principal(request).tenant_id, session_id, found, step, stream, offset)
     if follows:
-        return await _follow(edge, request, session_id, found.id, step, stream, chunk)
+        return await _follow(edge, request, session_id, found, step, stream, chunk)
     headers = {"Setpoint-Next-Offset": str(chunk.next_offset), "Setpoint-Eof": "true" if chunk.eof else "false"}
     if chunk.truncated:
         headers["Setpoint-Truncated"] = "true"
@@ -74,7 +74,7 @@ async def _follow(
     edge: Edge,
     request: web.Request,
     session_id: str,
-    execution_id: str,
+    found: shapes.Execution,
     step: int,
     stream: Literal["stdout", "stderr"],
     chunk: Chunk,
@@ -94,7 +94,7 @@ async def _follow(
         if not chunk.content:
             await asyncio.sleep(_FOLLOW_POLL_S)
         try:
-            found = await _read(edge, tenant_id, session_id, execution_id)
+            found = await _read(edge, tenant_id, session_id, found.id, found.started_seq)
             chunk = await read_output(edge, tenant_id, session_id, found, step, stream, chunk.next_offset)
         except Problem as problem:
             if not problem.kind.retry:
@@ -108,11 +108,11 @@ async def _find(edge: Edge, request: web.Request) -> tuple[str, shapes.Execution
     return session.id, await _read(edge, tenant_id, session.id, request.match_info["execution"])
 
 
-async def _read(edge: Edge, tenant_id: str, session_id: str, execution_id: str) -> shapes.Execution:
+async def _read(edge: Edge, tenant_id: str, session_id: str, execution_id: str, first: int = 0) -> shapes.Execution:
     found = None
     if ids.is_uuid(execution_id):
         mine = await edge.database.read(
-            tenant_id, lambda connection: events.execution(connection, tenant_id, session_id, execution_id)
+            tenant_id, lambda connection: events.execution(connection, tenant_id, session_id, execution_id, first)
         )
         found = execution.fold(mine)
     if found is None:

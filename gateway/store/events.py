@@ -66,9 +66,14 @@ async def executions(
     return ExecutionPage([by_id[execution_id] for execution_id in found], first if len(found) == limit else None)
 
 
-async def execution(connection: door.Connection, tenant_id: str, session_id: str, execution_id: str) -> list[Event]:
-    """Return everything that the log says of one execution, oldest first; empty when it knows none."""
-    return (await _of_executions(connection, tenant_id, session_id, 0, [execution_id]))[execution_id]
+async def execution(
+    connection: door.Connection, tenant_id: str, session_id: str, execution_id: str, first: int = 0
+) -> list[Event]:
+    """Return everything that the log says of one execution, oldest first; empty when it knows none.
+
+    ``first`` is a seq before which nothing of it lies, for a reader that knows where it started.
+    """
+    return (await _of_executions(connection, tenant_id, session_id, first, [execution_id]))[execution_id]
 
 
 async def _of_executions(
