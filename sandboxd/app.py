@@ -109,7 +109,7 @@ def _application(
         return [] if admitted.is_set() else ["no broker has admitted this host yet"]
 
     app.router.add_get("/link", link)
-    add_health(app, lambda: facts | {"pid": os.getpid()}, missing)
+    add_health(app, lambda: {**facts, "pid": os.getpid()}, missing)
     return app
 
 

@@ -209,7 +209,7 @@ class SandboxHost:
         await self._join(peer, frame.id, stored, after=frame.after)
 
     async def _join(self, peer: Peer, request_id: int, stored: StoredRun, *, after: int) -> None:
-        """Answer with the run's state, then tell its results after ``after``: the past ones now, others as they come."""
+        """Answer with the state of a run, then tell its results after ``after``: past ones now, others as they come."""
         run_id, tell = stored.spec.run_id, peer.send
         live = self._runner.runs.get(run_id)
         if live is None and stored.state == "running":  # it ended between the two looks

@@ -88,7 +88,8 @@ class WorkspaceDir:
 
     def make(self) -> None:
         """Make the directories. Harmless when they are there."""
-        self._home.mkdir(mode=0o711, exist_ok=True)
+        self._home.mkdir(exist_ok=True)
+        self._home.chmod(0o711)
         (self._home / _ASIDE).mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             self.path.mkdir(mode=0o700)

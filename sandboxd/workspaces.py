@@ -21,7 +21,8 @@ class Workspaces:
     """The directory ``root`` of all workspaces. ``uids`` are the accounts of sandboxes; None: they run as this one."""
 
     def __init__(self, root: Path, ledger: LedgerThread, store: ObjectStore, uids: range | None) -> None:
-        root.mkdir(mode=0o711, exist_ok=True)
+        root.mkdir(exist_ok=True)
+        root.chmod(0o711)  # whatever the umask: sandboxes pass through, and nobody can list it
         self._root, self._ledger, self._store, self._uids = root, ledger, store, uids
 
     async def place(self, session: str, workspace_no: int) -> Place:

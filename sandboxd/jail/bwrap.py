@@ -85,7 +85,8 @@ class BwrapJail:
 
 def look_at_host(etc: Path, mounts: tuple[str, ...], *, userns_off: bool) -> plan.Layout:
     """Find out what of this host a sandbox is to see. ``etc`` gets the sandbox's own account files."""
-    etc.mkdir(mode=0o755, exist_ok=True)
+    etc.mkdir(exist_ok=True)
+    etc.chmod(0o755)
     for name, content in _ACCOUNTS.items():
         (etc / name).write_text(content)
         (etc / name).chmod(0o644)
