@@ -61,7 +61,7 @@ def judge(turn: Turn, name: str, sync: Sync, verdict: Verdict) -> None:
     asset = turn.asset(name)
     if not sync.ended:
         _end(turn, asset, sync, verdict)
-    if sync.kind == "drift" and degraded(sync.before, asset.results):
+    if degraded(sync.before, asset.results):
         suspend(turn, name, "degraded: fewer conditions hold than before the sync", sync.execution_id)
 
 

@@ -89,6 +89,17 @@ def test_r7_an_evaluation_for_a_trigger_runs_every_condition() -> None:
     assert world.counts("c", head) == (0, 0)
 
 
+def test_r7_also_when_only_some_conditions_did_not_hold_before() -> None:
+    pairs = [pair("flaky"), pair("sound", sync="other")]
+    world = ready_world(asset("a"), asset("b", "a", pairs=pairs, auto_sync_on_drift=False))
+    world.truth["b", "flaky"] = "timeout"
+    world.command("evaluate", {"select": ["b"]})
+    world.run(2)
+    head = heal(world, "a")
+    world.run(15)
+    assert world.events("evaluation.started", "b", head)[0].data["conditions"] == ["flaky", "sound"]
+
+
 def test_r8_a_fan_in_asset_does_not_suspend_itself_while_an_upstream_heals() -> None:
     world = ready_world(asset("a"), asset("b"), asset("x", "a", "b"))
     world.sync_s["b"] = 600.0
@@ -163,6 +174,42 @@ def test_r13_a_trigger_does_not_merge_into_the_sync_of_another_pair() -> None:
     world.run(300)
     synced = [event.data["pair"] for event in world.events("sync.started", "b", head)]
     assert synced == [1, 0]
+
+
+def test_a_trigger_merges_into_a_drift_sync_that_is_the_one_it_asks_for() -> None:
+    world = ready_world(asset("a"), asset("b", "a"))
+    world.sync_s["b"] = 60.0
+    head = world.head
+    world.drift("b")
+    world.command("evaluate", {"select": ["b"]})
+    world.run(5)
+    heal(world, "a")
+    world.run(200)
+    assert world.counts("b", head) == (2, 1)
+
+
+def test_a_trigger_that_comes_during_the_verification_is_a_sync_of_its_own() -> None:
+    world = ready_world(asset("a"), asset("b", "a"))
+    world.evaluate_s["b"] = 60.0
+    head = world.head
+    world.command("sync", {"select": ["b"]})
+    world.run(12)
+    assert world.docs["b"]["pending"]["verify"] is True
+    heal(world, "a")
+    world.run(300)
+    assert world.counts("b", head)[1] == 2
+
+
+def test_a_trigger_that_merged_into_a_sync_that_failed_stays_owed_as_a_first_attempt() -> None:
+    world = ready_world(asset("a"), asset("b"), asset("x", "a", "b"))
+    world.sync_s.update(x=60.0, b=20.0)
+    world.scripts["x"] = lambda world, label: False
+    heal(world, "a")
+    heal(world, "b")
+    world.run(80)
+    assert world.state.assets["x"].direct is not None
+    assert world.state.assets["x"].direct.retry is False
+    assert world.docs["x"]["failures"] == 1
 
 
 def test_r13_a_failed_manual_sync_gives_the_trigger_back() -> None:
