@@ -114,5 +114,5 @@ def _rules(join: Join) -> list[tuple[bool, str]]:
 
 
 def _is_address(text: str) -> bool:
-    match = _ADDRESS.match(text)
+    match = _ADDRESS.fullmatch(text)
     return match is not None and 0 < int(match[2]) < 65536

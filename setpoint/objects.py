@@ -83,7 +83,7 @@ class DirectoryStore:
             return None
 
     def _path(self, key: str) -> Path:
-        if not _KEY.match(key):
+        if not _KEY.fullmatch(key):
             raise ValueError(f"{key!r} is no object key")
         return self._root / key
 

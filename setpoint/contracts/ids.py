@@ -18,12 +18,12 @@ _UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 
 def is_name(text: str) -> bool:
     """Tell whether ``text`` is a legal name."""
-    return NAME.match(text) is not None
+    return NAME.fullmatch(text) is not None
 
 
 def is_uuid(text: str) -> bool:
     """Tell whether ``text`` is a UUID in its canonical, lower-case form: the only form we accept or emit."""
-    return _UUID.match(text) is not None
+    return _UUID.fullmatch(text) is not None
 
 
 def uuid7(now_us: int, random: bytes) -> str:
