@@ -88,9 +88,9 @@ class Sync(Struct, frozen=True):
     """A sync of an asset, from its request until it is verified.
 
     ``phase``: requested, stages (its commands run), verifying (its conditions run), owed (its run is over, its
-    verification is still to be had). ``before``: what the evaluation found that led to it (drift syncs alone). ``ended``:
-    its one ending event is in the log already. ``outdated``: the asset changed under it, so that the conditions of
-    its run are not those that count.
+    verification is still to be had). ``before``: what the evaluation found that led to it (drift syncs alone).
+    ``ended``: its one ending event is in the log already. ``outdated``: the asset changed under it, so that the
+    conditions of its run are not those that count.
     """
 
     kind: SyncKind
