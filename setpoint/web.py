@@ -161,11 +161,13 @@ async def serve_link(
     check: Callable[[Mapping[str, str]], tuple[HostClaims, Proof]] | None,
     on_open: Callable[[Peer], None] = lambda peer: None,
     on_close: Callable[[Peer], None] = lambda peer: None,
+    heartbeat_s: float = 5.0,
 ) -> web.StreamResponse:
     """Accept a link and hand each frame of the union ``frames`` to ``on_frame``, in order.
 
     ``check`` verifies the handshake headers (401 when they do not hold); None accepts anybody and leaves it to the
     first frame. ``on_frame`` is awaited before the next frame is read: start a task for anything long.
+    A peer that answers no ping for one and a half ``heartbeat_s`` is cut off.
     """
     claims: HostClaims | None = None
     proof: Proof | None = None
@@ -174,7 +176,7 @@ async def serve_link(
             claims, proof = check(request.headers)
         except TokenRefused as error:
             raise Problem("unauthenticated", str(error)) from error
-    socket = web.WebSocketResponse(compress=False, max_msg_size=limits.LINK_FRAME_BYTES_MAX, heartbeat=5.0)
+    socket = web.WebSocketResponse(compress=False, max_msg_size=limits.LINK_FRAME_BYTES_MAX, heartbeat=heartbeat_s)
     await socket.prepare(request)
     peer = Peer(socket, claims, proof)
     unpack = codec.Unpacker(frames)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from celld.host.bench import UNREACHABLE_S, Bench, Superseded, pauses
 from celld.host.facts import SessionFacts
 from celld.host.rooms import Rooms
+from celld.host.sandboxes import SandboxLink
 from celld.plane.key import Epoch, Held
 from setpoint import failpoints, runtime
 from setpoint.contracts import cell as frames
@@ -111,7 +112,7 @@ class Runs:
     def pushed(self, frame: run.StepDone | run.RunDone) -> None:
         """Pass on what a run came to."""
         if isinstance(frame, run.StepDone):
-            self._push(frames.StepEnded(frame.run_id, frame.result))
+            self._push(frames.StepEnded(frame.run_id, frame.result, frame.enforced))
         else:
             self._open.pop(frame.run_id, None)
             self._push(frames.RunEnded(frame.run_id, frame.outcome, frame.enforced))
@@ -146,7 +147,6 @@ class Runs:
             answer = await self._send_start(effect, seq)
             if isinstance(answer, run.Started):
                 del self._starting[run_id]
-                await self._started(run_id, answer.state)
                 return
             if isinstance(answer, run.Refused) and self._is_final(run_id, answer):
                 del self._starting[run_id]
@@ -172,13 +172,17 @@ class Runs:
                 changes = any(step.kind != "condition" for step in effect.steps)
                 self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
                 self._rooms.sandboxes.expect(effect.execution_id, self)
+            era = link.era
             # From here on it may run: the token in the frame is what a host that never saw a newer epoch refuses by.
             failpoints.hit("celld.run.before_send")
             answer = await link.request(starting.frame, _START_S_MAX)
         except (LinkDown, TimeoutError):
             return None
         failpoints.hit("celld.run.after_send")
-        return answer if isinstance(answer, run.Started) else bench.refusal(answer)
+        if not isinstance(answer, run.Started):
+            return bench.refusal(answer)
+        self._joined(effect, link, era)
+        return answer
 
     def _spec(self, effect: frames.StartRun, seq: int, workspace_no: int) -> run.RunSpec:
         key = self._held.key
@@ -206,13 +210,14 @@ class Runs:
             runtime.log().info("start put off", run=run_id, why=refused.code)
         return not passing and not refused.retry
 
-    async def _started(self, run_id: str, state: run.RunState) -> None:
-        """Go on with a run that the ledger has: its results are asked for from the first step."""
-        if state in ("running", "finished"):
-            await self._attach(run_id, -1)
-        else:
-            self._open.pop(run_id, None)
-            self._push(frames.RunFound(run_id, state))
+    def _joined(self, effect: frames.StartRun, link: SandboxLink, era: int) -> None:
+        """Note that a run's results come by this link; if that is lost already, find the run again."""
+        open_ = self._open.get(effect.execution_id)
+        if open_ is None:
+            return  # its end was pushed together with the answer
+        open_.attached = True
+        if not link.connected or link.era != era:
+            self._reopen(effect.execution_id, effect.orphan_timeout_s)
 
     def _reopen(self, run_id: str, orphan_timeout_s: float) -> None:
         place = self._facts.place
