@@ -36,6 +36,7 @@ async def with_lag(work: Awaitable[T]) -> tuple[T, float]:
     """Await ``work`` and return its result with the longest time that the loop did not turn meanwhile."""
     loop = asyncio.get_running_loop()
     longest, last = 0.0, loop.time()
+    timer: asyncio.Handle = loop.call_soon(lambda: None)
 
     def look() -> None:
         nonlocal longest, last, timer
