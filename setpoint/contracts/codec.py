@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ T = TypeVar("T")
 
 _json = msgspec.json.Encoder(order="deterministic")
 _pack = msgspec.msgpack.Encoder()
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class FrameRefused(Exception):
@@ -69,4 +71,4 @@ def unstorable(value: object) -> str | None:
 
 def storable_text(text: str) -> str:
     """Make any text storable: NUL and lone surrogates become the replacement character."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return _UNSTORABLE.sub("\ufffd", text)
