@@ -55,7 +55,7 @@ def build_edge(config: Config) -> tuple[Edge, Identity]:
 
 def build_app(edge: Edge, identity: Identity, routes: Sequence[Route] = ROUTES) -> web.Application:
     """Build the HTTP application over the parts."""
-    gates: list[Middleware] = [shared.problems, middleware.count, middleware.gate(edge.authenticator)]
+    gates: list[Middleware] = [middleware.count, shared.problems, middleware.gate(edge.authenticator)]
     app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=gates)
     app.on_response_prepare.append(middleware.finish_headers)
 
@@ -71,7 +71,7 @@ def build_app(edge: Edge, identity: Identity, routes: Sequence[Route] = ROUTES) 
 
     app.router.add_get("/openapi.json", openapi_json)
     for route in routes:
-        if route.needs_key:
+        if route.handler is not None:
             app.router.add_route(route.method, route.path, functools.partial(route.handler, edge))
     return app
 

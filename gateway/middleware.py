@@ -1,7 +1,7 @@
 """What every request passes before its route: identity, the key, and bounds that no route may forget.
 
-The order is that of the list in ``app``: problems become documents outermost, then this. It knows routes only by
-whether they are public.
+``app`` puts the count outermost, so that it sees every answer as it is sent, then the making of problem documents, then
+the gate. This knows routes only by whether they are public.
 """
 
 from __future__ import annotations

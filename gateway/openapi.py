@@ -6,6 +6,7 @@ file, the document and the router together.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -85,10 +86,10 @@ def render(routes: Sequence[Route]) -> bytes:
 
 
 def _operation(route: Route) -> Json:
-    doc = (route.handler.__doc__ or "").strip()
+    doc = (route.handler.__doc__ or "") if route.handler is not None else route.summary
     operation: Json = {
         "summary": route.summary,
-        "description": doc if route.needs_key else route.summary,
+        "description": inspect.cleandoc(doc),
         "operationId": _operation_id(route),
         "parameters": _parameters(route),
         "responses": _responses(route),

@@ -24,12 +24,13 @@ class Route:
     """One method of one path.
 
     ``answers`` maps a status to (what it means, shape or media type): a shape is a type of ``shapes``, ``page of`` it,
-    or a media type. ``problems`` are those beyond EVERYWHERE. ``needs_key`` is False for the public paths alone.
+    or a media type. ``problems`` are those beyond EVERYWHERE. ``needs_key`` is False for the public paths alone;
+    those have no handler here, because the application shares theirs with every other daemon.
     """
 
     method: str
     path: str
-    handler: Handler
+    handler: Handler | None
     summary: str
     answers: tuple[tuple[int, str, object], ...]
     problems: tuple[str, ...] = ()

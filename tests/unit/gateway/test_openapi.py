@@ -37,6 +37,7 @@ def test_a_route_says_whether_it_needs_a_key_and_what_may_go_wrong(route: Route)
     assert codes >= set(route.problems)
     if route.needs_key:
         assert codes >= set(EVERYWHERE)
+        assert route.handler is not None
         assert route.handler.__doc__
     if re.search(r"\{(session|sha256)\}", route.path) and route.method != "PUT":
         assert "not-found" in codes
