@@ -22,8 +22,11 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 def encode(frame: object) -> bytes:
-    """Return a frame with its length before it. Raises FrameRefused when it is longer than the pipe allows."""
-    body = codec.pack(frame)
+    """Return a frame with its length before it. Raises FrameRefused when the pipe cannot carry it."""
+    try:
+        body = codec.pack(frame)
+    except (OverflowError, UnicodeEncodeError) as error:  # JSON knows larger numbers, and stranger texts
+        raise FrameRefused(str(error)) from error
     if len(body) > limits.CELL_FRAME_BYTES_MAX:
         raise FrameRefused(f"a frame of {len(body)} bytes")
     return _LENGTH.pack(len(body)) + body

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from celld.core import fit
 from celld.core.state import Execution, State
 from setpoint.contracts.cell import StartRun
 from setpoint.contracts.command import Tool
@@ -51,8 +52,9 @@ def start_run(state: State, execution: Execution, *, seq_offset: int = 0, seq: i
 
 
 def outline(state: State, execution: Execution) -> list[dict[str, Any]]:
-    """Return the steps as a started event names them: without argv and environment, which follow from the project."""
-    return [{"index": step.index, "kind": step.kind, "name": step.name} for step in steps_of(state, execution)]
+    """Return the steps as a started event names them, as many as fit: the rest of each follows from the project."""
+    steps = steps_of(state, execution)
+    return fit.first_of([{"index": step.index, "kind": step.kind, "name": step.name} for step in steps])
 
 
 def tool_argv(tool: Tool) -> tuple[tuple[str, ...], float]:

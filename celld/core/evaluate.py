@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from celld.core import effect, fruitless, guardrail, propagate, schedule, sync
+from celld.core import effect, fit, fruitless, guardrail, propagate, schedule, sync
 from celld.core.fold_evaluation import merged
 from celld.core.state import Asset, Evaluation, Result, State, Verdict
 from celld.core.turn import Turn
@@ -13,7 +13,6 @@ from setpoint.contracts.resource.model import Condition
 from setpoint.contracts.run import StepResult
 
 _REASON_CHARS_MAX: Final = 200
-_RESULTS_MAX: Final = 60
 _BLOCKERS_MAX: Final = 5
 
 
@@ -24,6 +23,8 @@ def start(turn: Turn, name: str) -> None:
     if not conditions:
         turn.emit("asset.blocked", name, look=True, by=blockers_of(turn.state, name))
         return
+    names = [condition.name for condition in conditions]
+    every = not fit.fits(names)  # too many names for an event: then all conditions run
     if asset.blocked and schedule.is_clear(asset):
         turn.emit("asset.unblocked", name)
     execution_id = turn.next_execution_id()
@@ -32,7 +33,7 @@ def start(turn: Turn, name: str) -> None:
         name,
         execution_id=execution_id,
         why=why,
-        conditions=[condition.name for condition in conditions],
+        conditions=None if every else names,
         generation=turn.state.workspace.generation if turn.state.workspace else 0,
     )
     run = turn.state.executions[execution_id]
@@ -117,7 +118,7 @@ def conclude(turn: Turn, name: str) -> None:
             turn.emit("asset.resumed", name, by="ready", reason="the asset is Ready again")
         propagate.on_ready(turn, asset, verified)
     else:
-        sync.on_drift(turn, name, flight)
+        sync.on_drift(turn, name)
 
 
 def verdict_of(asset: Asset, results: dict[str, Result]) -> Verdict:
@@ -171,6 +172,6 @@ def _documents(asset: Asset, results: dict[str, Result]) -> list[dict[str, Any]]
         for condition in asset.spec.conditions()
         if (result := results.get(condition.name)) is not None
     ]
-    if len(documents) > _RESULTS_MAX:
+    if not fit.fits(documents):
         documents.sort(key=lambda document: document["status"]["state"] == "ready")
-    return documents[:_RESULTS_MAX]
+    return fit.first_of(documents)

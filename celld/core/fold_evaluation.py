@@ -13,9 +13,11 @@ from setpoint.contracts.event import Event
 def _started(state: State, event: Event) -> State:
     name, execution_id = event.asset or "", event.execution_id or ""
     asset = state.assets[name]
-    names = tuple(event.data["conditions"])
+    running = state.executions.get(execution_id)
+    every = running.conditions if running is not None else asset.spec.conditions()
+    names = tuple(event.data.get("conditions") or (condition.name for condition in every))
     flight = Evaluation(execution_id, event.seq, event.data["why"], names)
-    if execution_id not in state.executions:  # else the conditions are the last steps of a sync's own run
+    if running is None:  # else the conditions are the last steps of a sync's own run
         wanted = tuple(condition for condition in asset.spec.conditions() if condition.name in names)
         run = Execution(
             execution_id,
@@ -70,7 +72,13 @@ def _completed(state: State, event: Event) -> State:
         retry=_retry(data, flight.seq),
         blocked=False,
         sync=None if sync is not None and sync.ended else sync,
-        last_evaluation=LastEvaluation(flight.execution_id, event.at, data["verdict"], results),
+        last_evaluation=LastEvaluation(
+            flight.execution_id,
+            event.at,
+            data["verdict"],
+            results,
+            {name: result.state for name, result in flight.results.items()},
+        ),
     )
     if data["resets"]:
         after = replace(after, failures=0, turns=0, cooldown_until=0)

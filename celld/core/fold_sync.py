@@ -21,7 +21,7 @@ def _requested(state: State, event: Event) -> State:
         takes_direct=data["takes_direct"],
         requested_at=event.at,
         command_id=event.command_id,
-        before=data.get("before", {}),
+        before=asset.last_evaluation.ran if data["kind"] == "drift" and asset.last_evaluation is not None else {},
     )
     return fold_command.begun(schedule.put(state, replace(asset, sync=sync)), event.command_id, asset.name)
 

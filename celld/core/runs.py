@@ -5,12 +5,7 @@ Reports may come twice, late, or of runs that are long over: those change nothin
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-from msgspec.structs import replace
-
-from celld.core import effect, evaluate, fruitless, guardrail, sync, tool
+from celld.core import effect, evaluate, fit, fruitless, guardrail, sync, tool
 from celld.core.state import Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import AttachRun, RunEnded, RunFound, RunRefused, StepEnded
@@ -104,7 +99,7 @@ def _stage_ended(turn: Turn, run: Execution, result: StepResult, enforced: dict[
         run.asset,
         execution_id=run.id,
         command_id=run.command_id,
-        **document(result),
+        **fit.document(result),
         enforced=enforced or None,
     )
     after = turn.asset(run.asset).sync
@@ -121,7 +116,7 @@ def _condition_ended(turn: Turn, run: Execution, result: StepResult, enforced: d
         "evaluation.step_finished",
         run.asset,
         execution_id=run.id,
-        **document(result),
+        **fit.document(result),
         status=evaluate.status_of(argv0, result),
         enforced=enforced or None,
     )
@@ -171,9 +166,3 @@ def _lost(turn: Turn, run: Execution, how: str) -> None:
             how=how,
             cooldown_until=turn.stamp(guardrail.cooldown_s(turn.state.settings, 1)),
         )
-
-
-def document(result: StepResult) -> dict[str, Any]:
-    """Return a step's result as events hold it."""
-    fields: dict[str, Any] = msgspec.to_builtins(replace(result, detail=result.detail[:_DETAIL_CHARS_MAX]))
-    return fields

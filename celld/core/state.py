@@ -112,12 +112,13 @@ class Sync(Struct, frozen=True):
 
 
 class LastEvaluation(Struct, frozen=True):
-    """The last evaluation that came to a verdict, for the projection."""
+    """The last evaluation that came to a verdict. ``ran``: what those conditions said that it really ran."""
 
     execution_id: str
     at: int
     verdict: Verdict
     results: dict[str, Result]
+    ran: dict[str, Verdict]
 
 
 class LastSync(Struct, frozen=True):

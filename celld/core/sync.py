@@ -6,8 +6,8 @@ new triggers merge into it.
 
 from __future__ import annotations
 
-from celld.core import effect, fruitless, guardrail, schedule
-from celld.core.state import Asset, Evaluation, Execution, Sync, SyncKind, Verdict
+from celld.core import effect, fit, fruitless, guardrail, schedule
+from celld.core.state import Asset, Execution, Sync, SyncKind
 from celld.core.turn import Turn
 
 
@@ -19,7 +19,6 @@ def request(
     *,
     stages: tuple[str, ...] = (),
     command_id: str | None = None,
-    before: dict[str, Verdict] | None = None,
 ) -> None:
     """Ask for the sync of an asset's pair ``index``; ``stages`` names a subset, empty means all.
 
@@ -47,7 +46,6 @@ def request(
         takes_direct=takes,
         stages=list(chosen),
         whole=chosen == every,
-        before=before or None,
     )
 
 
@@ -89,17 +87,18 @@ def stages_over(turn: Turn, name: str, execution: Execution) -> None:
     assert sync is not None, "a stage ends of a sync that is not in flight"
     if not sync.stages_ok:
         guardrail.fail(turn, name, sync, "stage")
+    names = [condition.name for condition in execution.conditions]
     turn.emit(
         "evaluation.started",
         name,
         execution_id=execution.id,
         why="verification",
-        conditions=[condition.name for condition in execution.conditions],
+        conditions=names if fit.fits(names) else None,
         generation=execution.generation,
     )
 
 
-def on_drift(turn: Turn, name: str, flight: Evaluation) -> None:
+def on_drift(turn: Turn, name: str) -> None:
     """Act on a Drifted verdict: sync the first Drifted pair, or note what is in the way."""
     asset = turn.asset(name)
     index, obstacle = _choice(turn, asset)
@@ -107,8 +106,7 @@ def on_drift(turn: Turn, name: str, flight: Evaluation) -> None:
     if known is None or (known.pair, known.obstacle) != (index, obstacle):
         turn.emit("asset.drifted", name, pair=index, obstacle=obstacle or None)
     if not obstacle:
-        before: dict[str, Verdict] = {condition: result.state for condition, result in flight.results.items()}
-        request(turn, name, "drift", index, before=before)
+        request(turn, name, "drift", index)
 
 
 def end_unverified(turn: Turn, name: str) -> None:

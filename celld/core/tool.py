@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from celld.core import effect
+from celld.core import effect, fit
 from celld.core.state import Command, Execution
 from celld.core.turn import Turn
 from setpoint.contracts.run import StepResult
@@ -29,8 +27,14 @@ def start(turn: Turn, command: Command) -> None:
 
 def finish(turn: Turn, run: Execution, result: StepResult, enforced: dict[str, str]) -> None:
     """Record how the tool ended and end its command: succeeded when it exited with 0."""
-    document: dict[str, Any] = msgspec.to_builtins(result)
-    turn.emit("tool.finished", execution_id=run.id, command_id=run.command_id, **document, enforced=enforced or None)
+    result = fit.shortened(result)
+    turn.emit(
+        "tool.finished",
+        execution_id=run.id,
+        command_id=run.command_id,
+        **fit.document(result),
+        enforced=enforced or None,
+    )
     answer: dict[str, Any] = {
         "name": result.name,
         "exit_code": result.exit_code,

@@ -205,7 +205,10 @@ class Life:
         now = max(runtime.now_us(), self.facts.last_at)  # another host's clock may have been ahead of ours
         shown = await self._with_attachment(input_)
         self.delivering = input_
-        decided = await cell.decide(shown, now)
+        try:
+            decided = await cell.decide(shown, now)
+        except codec.FrameRefused as error:
+            raise InputRejected(f"it does not fit the pipe: {error}") from error
         decision = decided.decision
         if decided.base_seq != self.head_seq:
             raise CellWrong(f"the cell decided at {decided.base_seq}, the log is at {self.head_seq}")

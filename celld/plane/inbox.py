@@ -21,6 +21,14 @@ async def read(pool: door.Pool, key: SessionKey, after: tuple[int, int]) -> list
     """
     rows = await pool.fetch(_SQL["read"], key.tenant, key.session, *after, limits.INBOX_READ_MAX)
     return [
-        Delivered(row["command_id"], row["lane"], row["inbox_seq"], row["type"], msgspec.json.decode(row["payload"]))
+        Delivered(row["command_id"], row["lane"], row["inbox_seq"], row["type"], _payload(row["payload"]))
         for row in rows
     ]
+
+
+def _payload(text: str) -> object:
+    """Read a payload; one that holds a number beyond every float is None, which no command type takes."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None

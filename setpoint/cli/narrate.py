@@ -26,7 +26,7 @@ def _verdict(data: Mapping[str, Any]) -> str:
         for result in data.get("results", [])
         if result.get("status", {}).get("reason")
     ]
-    return f"evaluated: {data.get('verdict')}" + (f" ({'; '.join(reasons)})" if reasons else "")
+    return f"evaluated: {str(data.get('verdict')).capitalize()}" + (f" ({'; '.join(reasons)})" if reasons else "")
 
 
 def _step(data: Mapping[str, Any]) -> str:
@@ -55,6 +55,8 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "resources.applied": (_BUSY, _applied),
     "workspace.materialized": (_QUIET, lambda data: f"workspace ready on {data.get('sandbox_host')}"),
     "workspace.lost": (_BAD, lambda data: "workspace lost: everything in it is evaluated again"),
+    "evaluation.started": (_QUIET, lambda data: f"evaluating ({data.get('why', 'now')})"),
+    "evaluation.step_finished": (_QUIET, _step),
     "evaluation.completed": (_BUSY, _verdict),
     "evaluation.failed": (_BAD, lambda data: f"evaluation failed: {data.get('reason')}"),
     "asset.ready": (_GOOD, _ready),
@@ -72,6 +74,8 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "sync.cancelled": (_BAD, lambda data: "sync cancelled"),
     "sync.skipped": (_BAD, lambda data: f"sync skipped: {data.get('reason')}"),
     "sync.outcome_unknown": (_BAD, lambda data: "nobody can tell how the sync ended; it is looked at again"),
+    "tool.started": (_QUIET, lambda data: f"tool {data.get('name', '')} runs"),
+    "tool.finished": (_QUIET, lambda data: f"tool {data.get('name', '')} finished"),
     "run.adopted": (_QUIET, lambda data: "the new owner goes on with the running sync"),
     "run.interrupted": (_BAD, lambda data: "the run was interrupted"),
     "halt.started": (_BAD, lambda data: f"halted: {data.get('reason') or 'no reason given'}"),

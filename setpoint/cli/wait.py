@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from setpoint.client.api import Client
 from setpoint.client.sse import follow
@@ -51,15 +51,20 @@ def for_convergence(
     """
     deadline_s = time.monotonic() + timeout_s
     assets = list(api.pages(f"/v1/sessions/{session}/assets"))
-    if _done(assets):
-        return assets
-    for event in follow(api, session, after, deadline_s=deadline_s):
+    if not _done(assets):
+        for event in follow(api, session, after, deadline_s=deadline_s):
+            show(event)
+            after = int(event["seq"])
+            if str(event["type"]).startswith(_TELLING):
+                assets = list(api.pages(f"/v1/sessions/{session}/assets"))
+                if _done(assets):
+                    break
+    for event in api.events_page(session, after):  # what led to the answer that was just read
         show(event)
-        if str(event["type"]).startswith(("asset.", "sync.", "evaluation.", "resources.", "command.")):
-            assets = list(api.pages(f"/v1/sessions/{session}/assets"))
-            if _done(assets):
-                return assets
     return assets
+
+
+_TELLING: Final = ("asset.", "sync.succeeded", "sync.failed", "sync.outcome", "evaluation.completed", "resources.")
 
 
 def _done(assets: list[Json]) -> bool:

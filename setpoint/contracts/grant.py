@@ -158,9 +158,7 @@ def _header(token: str, kind: str) -> dict[str, Any]:
     return header
 
 
-def _verify(
-    token: str, kind: str, key: Ed25519PublicKey, audience: str, now_s: int, life_s_max: int
-) -> dict[str, Any]:
+def _verify(token: str, kind: str, key: Ed25519PublicKey, audience: str, now_s: int, life_s_max: int) -> dict[str, Any]:
     options: Any = {
         "require": list(_REQUIRED[kind]),
         "verify_exp": False,

@@ -206,10 +206,14 @@ class World:
         return session
 
     async def enqueue(self, session: Session, kind: str, payload: Mapping[str, Any], lane: int = 1) -> str:
+        return await self.enqueue_text(session, kind, json.dumps(payload), lane)
+
+    async def enqueue_text(self, session: Session, kind: str, payload: str, lane: int = 1) -> str:
+        """Queue a command without telling anybody."""
         command_id = str(uuid.uuid4())
         row = await self.gateway.fetchrow(
             "SELECT * FROM setpoint.enqueue($1, $2, $3, $4::smallint, $5, $6, $7, $8, $9)",
-            *(session.tenant, session.id, command_id, lane, kind, json.dumps(payload), None, None, 100),
+            *(session.tenant, session.id, command_id, lane, kind, payload, None, None, 100),
         )
         assert row is not None and row["status"] == "ok", row
         return command_id

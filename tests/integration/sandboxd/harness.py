@@ -44,6 +44,7 @@ class Sandboxd:
         self.store = DirectoryStore(self.root / "objects")
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
+        self.ledger_id = ""
 
     @property
     def log(self) -> str:
@@ -82,8 +83,10 @@ class Sandboxd:
                 cwd="/",
             )
         if wait:
-            until(lambda: self.health() is not None or self.process.poll() is not None, "sandboxd listens")  # type: ignore[union-attr]
-            assert self.process.poll() is None, self.log
+            process = self.process
+            until(lambda: self.health() is not None or process.poll() is not None, "sandboxd listens")
+            assert process.poll() is None, self.log
+            self.ledger_id = str((self.health() or {})["ledger_id"])
 
     def health(self) -> dict[str, Any] | None:
         """Return what ``/healthz`` says, None while nobody listens."""
@@ -133,10 +136,7 @@ class Sandboxd:
 
     def processes(self) -> list[str]:
         """Return the command lines of all live processes of this host's sandboxes."""
-        ledger_id = (self.health() or {"ledger_id": self.ledger_id})["ledger_id"]
-        return [words for pid in _pids() if f"SETPOINT_SANDBOX_{ledger_id}" in (words := cmdline(pid))]
-
-    ledger_id = ""
+        return [words for pid in _pids() if f"SETPOINT_SANDBOX_{self.ledger_id}" in (words := cmdline(pid))]
 
 
 class Cell:
@@ -146,6 +146,7 @@ class Cell:
         self.host, self.name, self.key = host, name, Ed25519PrivateKey.generate()
         self.role: Any = "cell"
         self.session, self.epoch, self.tenant = runtime.new_id(), (1, 1), TENANT
+        self.place: Path | None = None
         self.pushed: list[run.StepDone | run.RunDone] = []
         self._moved, self._up = asyncio.Event(), asyncio.Event()
         self.link = LinkClient(
@@ -197,8 +198,8 @@ class Cell:
 
     async def token(self) -> run.ClockToken:
         """Read the host's clock."""
-        answer = await self.ask(run.Clock(self.link.next_id()))
-        return answer.token  # type: ignore[no-any-return]
+        answer: run.ClockIs = await self.ask(run.Clock(self.link.next_id()))
+        return answer.token
 
     async def fence(self, epoch: run.Epoch | None = None) -> Any:
         """Fence the session, under a newer epoch when one is given."""
@@ -285,13 +286,11 @@ class Cell:
         """Return the results pushed for a run, in the order they came."""
         return [f.result for f in self.pushed if isinstance(f, run.StepDone) and f.run_id == run_id]
 
-    async def exists(self, name: str) -> Path:
-        """Wait until a file exists in the only workspace of the host."""
+    async def exists(self, name: str) -> None:
+        """Wait until a file exists in the session's workspace."""
+        assert self.place is not None
         async with asyncio.timeout(WAIT_S):
-            while True:
-                found = [path / name for path in self.host.workspaces() if (path / name).exists()]
-                if found:
-                    return found[0]
+            while not (self.place / name).exists():
                 await asyncio.sleep(0.02)
 
 
@@ -303,7 +302,9 @@ async def cell(host: Sandboxd, name: str = "cell-1", *, workspace: bool = True) 
     try:
         await peer.up()
         if workspace:
+            before = set(host.workspaces())
             assert isinstance(await peer.materialize(), run.Done)
+            (peer.place,) = set(host.workspaces()) - before
         yield peer
     finally:
         task.cancel()

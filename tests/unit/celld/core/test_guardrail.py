@@ -132,6 +132,17 @@ def test_a_direct_sync_is_not_compared() -> None:
     assert world.events("sync.failed", "b")[0].data["reason"] == "not_converged"
 
 
+def test_degraded_looks_at_what_the_evaluation_before_really_ran() -> None:
+    pairs = [pair("c0", interval=60), pair("c1", sync="other")]
+    world = World(project(asset("a", pairs=pairs)), all_ready=True)
+    world.run(5)
+    world.drift("a", "c0")
+    world.drift("a", "c1")  # unseen: it has no timer
+    world.run(80)
+    assert world.events("asset.suspended") == []
+    assert world.docs["a"]["state"] == "ready"
+
+
 def test_degraded_compares_only_what_is_known_on_both_sides() -> None:
     def results(**states: Verdict) -> dict[str, Result]:
         return {name: Result(state, "", 1) for name, state in states.items()}
