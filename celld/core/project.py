@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celld.core import schedule
+from celld.core import fit, schedule
 from celld.core.evaluate import blockers_of
 from celld.core.state import Asset, LastEvaluation, LastSync, State
 from setpoint.contracts.cell import AssetDoc
@@ -75,14 +75,16 @@ def _evaluation(asset: Asset, last: LastEvaluation | None) -> dict[str, Any] | N
     return {
         "assetName": asset.name,
         "ready": last.verdict == "ready",
-        "conditions": [
-            {
-                "conditionName": name,
-                "conditionType": kinds.get(name, "Command"),
-                "status": {"state": result.state} | ({"reason": result.reason} if result.reason else {}),
-            }
-            for name, result in last.results.items()
-        ],
+        "conditions": fit.first_of(
+            [
+                {
+                    "conditionName": name,
+                    "conditionType": kinds.get(name, "Command"),
+                    "status": {"state": result.state} | ({"reason": result.reason} if result.reason else {}),
+                }
+                for name, result in last.results.items()
+            ]
+        ),
         "evaluationId": last.execution_id,
         "at": rfc3339(last.at),
     }
