@@ -20,6 +20,7 @@ from setpoint.contracts.hint import Role
 
 _ALGORITHM: Final = "EdDSA"
 _HOSTS_AUDIENCE: Final = "setpoint-hosts"
+_LAST_LETTERS: Final = "AQgw"  # 64 bytes leave four zero bits in their last base64url letter
 
 
 class TokenRefused(Exception):
@@ -60,11 +61,14 @@ def public_text(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
 
 
 def public_key(text: str) -> Ed25519PublicKey:
-    """Read a base64url public key. Raises TokenRefused when it is none."""
+    """Read a base64url public key. Raises TokenRefused when it is none, or is not written the one way we write it."""
     try:
-        return Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except ValueError as error:
+        key = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, TypeError) as error:
         raise TokenRefused("not an Ed25519 public key") from error
+    if public_text(key) != text:  # keys are compared as texts
+        raise TokenRefused("not an Ed25519 public key in its canonical form")
+    return key
 
 
 def sign_host_token(
@@ -147,14 +151,17 @@ def _sign(
 
 
 def _header(token: str, kind: str) -> dict[str, Any]:
-    if len(token) > limits.TOKEN_BYTES_MAX:
-        raise TokenRefused(f"{kind}: too long")
+    if len(token) > limits.TOKEN_BYTES_MAX or not token.isascii():
+        raise TokenRefused(f"{kind}: too long, or not a token")
     try:
         header = jwt.get_unverified_header(token)
     except jwt.PyJWTError as error:
         raise TokenRefused(f"{kind}: not a token") from error
     if header.get("typ") != kind or header.get("alg") != _ALGORITHM or set(header) - {"typ", "alg", "kid"}:
         raise TokenRefused(f"{kind}: wrong kind of token")
+    # The last letter of a signature carries bits that mean nothing: one token must have one text.
+    if token[-1:] not in _LAST_LETTERS:
+        raise TokenRefused(f"{kind}: signature not in its canonical form")
     return header
 
 
