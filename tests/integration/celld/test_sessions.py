@@ -86,7 +86,7 @@ async def test_a_command_that_kills_three_cells_is_set_aside_and_the_next_is_ans
     status, result = await w.ended(poison)
     assert status == "quarantined" and "three cells" in result["message"]
     assert len([line for line in celld.lines if line["event"] == "cell lost"]) == 3
-    infinite = await w.enqueue_text(session, "tool", '{"name": "echo", "args": {"text": "x", "n": 1e400}}')
+    infinite = await w.enqueue_text(session, "tool", '{"name": "echo", "args": {"text": "x", "n": 1e5000}}')
     assert (await w.ended(infinite))[0] == "rejected"
     command = await w.enqueue(session, "halt", {}, lane=0)
     assert (await w.ended(command))[0] == "succeeded"
