@@ -31,6 +31,7 @@ from setpoint.objects import open_store
 from setpoint.web import add_health, problems, serve_app, serve_link
 
 _PRUNE_S = 60.0
+_LINK_HEARTBEAT_S = 30.0  # longer than a lease: a cell host that was frozen must still be told that its token is old
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,9 @@ def _application(
         return claims, proof
 
     async def link(request: web.Request) -> web.StreamResponse:
-        return await serve_link(request, frames=run.Request, on_frame=host.on_frame, check=check)
+        return await serve_link(
+            request, frames=run.Request, on_frame=host.on_frame, check=check, heartbeat_s=_LINK_HEARTBEAT_S
+        )
 
     async def missing() -> list[str]:
         return [] if admitted.is_set() else ["no broker has admitted this host yet"]
