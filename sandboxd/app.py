@@ -53,7 +53,15 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
         runner = Runner(parts.jail, thread, spool, tasks)
         workspaces = Workspaces(config.directory / "ws", thread, store, config.uids)
         host = SandboxHost(
-            me, Authority(identity.host), thread, runner, workspaces, spool, tasks, runs_max=config.runs_max
+            me,
+            Authority(identity.host),
+            thread,
+            runner,
+            workspaces,
+            spool,
+            tasks,
+            runs_max=config.runs_max,
+            lease_ttl_s=config.lease_ttl_s,
         )
 
         def capacity() -> dict[str, Any]:

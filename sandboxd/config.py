@@ -25,6 +25,7 @@ class Config:
     with gateways and cell hosts. ``bwrap``: the bubblewrap to use, empty to look for one. ``mounts``: directories of
     this host that sandboxes see read-only, beside /usr. ``uids``: accounts of sandboxes, one per session, used as root;
     None when not root. ``runs_max``: runs at a time. ``unsafe``: do not isolate at all.
+    ``lease_ttl_s``: the age up to which a clock token counts, the life of the cell hosts' leases.
     """
 
     host: str
@@ -40,6 +41,7 @@ class Config:
     uids: range | None
     runs_max: int
     unsafe: bool
+    lease_ttl_s: float
 
 
 def from_env(environ: Mapping[str, str]) -> Config:
@@ -63,6 +65,7 @@ def from_env(environ: Mapping[str, str]) -> Config:
         uids=range(first, first + count) if os.geteuid() == 0 else None,
         runs_max=int(env.number("SETPOINT_SANDBOX_RUNS_MAX", limits.RUNS_PER_HOST_MAX, low=1, high=1024)),
         unsafe=env.choice("SETPOINT_UNSAFE_NO_ISOLATION", "no", ("yes", "no")) == "yes",
+        lease_ttl_s=env.lease_ttl_s(),
     )
     _check(env, config)
     env.finish("setpoint-sandboxd")

@@ -73,10 +73,11 @@ class SandboxHost:
         tasks: asyncio.TaskGroup,
         *,
         runs_max: int,
+        lease_ttl_s: float,
     ) -> None:
         self.me, self._authority, self._ledger, self._runner = me, authority, ledger, runner
         self._workspaces, self._spool, self._tasks = workspaces, spool, tasks
-        self._runs_max = runs_max
+        self._runs_max, self._lease_ttl_s = runs_max, lease_ttl_s
         self._sessions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.draining = False
 
@@ -268,7 +269,7 @@ class SandboxHost:
                 self._runner.keep_alive(session, frame.token.clock_s)
 
     def _check_token(self, token: run.ClockToken) -> None:
-        if fault := admit.token_fault(token, self.me.token()):
+        if fault := admit.token_fault(token, self.me.token(), self._lease_ttl_s):
             raise Refusal("stale-token", fault)
 
     def _session(self, session: str) -> asyncio.Lock:

@@ -15,7 +15,7 @@ _ENV_BYTES_MAX: Final = limits.ARGUMENT_BYTES_MAX
 _ORPHAN_TIMEOUT_S_MAX: Final = limits.STEP_TIMEOUT_S_MAX
 
 
-def token_fault(token: ClockToken, mine: ClockToken, age_s_max: float | None = limits.LEASE_TTL_S) -> str | None:
+def token_fault(token: ClockToken, mine: ClockToken, age_s_max: float | None) -> str | None:
     """Say why ``token`` is not a fresh reading of this host's clock (``mine`` is the reading now), None when it is.
 
     ``age_s_max`` None accepts any age: a keep-alive carries its own deadline.

@@ -38,5 +38,8 @@ class Jail(Protocol):
 
 
 def marker(ledger_id: str) -> str:
-    """Return the word every process of this host's steps carries, so that a successor can find them."""
-    return f"SETPOINT_SANDBOX_{ledger_id}"
+    """Return the word every process of this host's steps carries, so that a successor can find them.
+
+    It is a legal name of a variable: shells drop others from the environment they pass on.
+    """
+    return f"SETPOINT_SANDBOX_{ledger_id.replace('-', '_')}"

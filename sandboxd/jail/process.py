@@ -248,7 +248,7 @@ def _send_kill(pidfd: int) -> None:
 
 
 def marked(marker: str) -> list[int]:
-    """Return the processes whose arguments or environment hold ``marker``, of any account this one may look into."""
+    """Return the processes with the word ``marker`` among their arguments, or a variable of that name (and value)."""
     wanted, found = marker.encode(), []
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
@@ -256,7 +256,10 @@ def marked(marker: str) -> list[int]:
         for place in ("cmdline", "environ"):
             with contextlib.suppress(OSError):
                 words = Path("/proc", name, place).read_bytes().split(b"\0")
-                if any(wanted in word for word in words) and runtime.process_start(int(name)) is not None:
+                if (
+                    any(word == wanted or word.startswith(wanted + b"=") for word in words)
+                    and runtime.process_start(int(name)) is not None
+                ):
                     found.append(int(name))
                     break
     return found

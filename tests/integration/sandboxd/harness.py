@@ -20,6 +20,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sandboxd.jail.driver import marker
+from sandboxd.jail.process import marked
 from setpoint import runtime
 from setpoint.contracts import codec, grant, run
 from setpoint.identity import PROOF_HEADER
@@ -136,7 +138,7 @@ class Sandboxd:
 
     def processes(self) -> list[str]:
         """Return the command lines of all live processes of this host's sandboxes."""
-        return [words for pid in _pids() if f"SETPOINT_SANDBOX_{self.ledger_id}" in (words := cmdline(pid))]
+        return [cmdline(pid) for pid in marked(marker(self.ledger_id))]
 
 
 class Cell:
@@ -157,6 +159,12 @@ class Cell:
             on_up=self._up.set,
             on_down=self._up.clear,
         )
+
+    def again(self) -> Cell:
+        """Return this cell host as it would be after a lost link: same key, session and epoch, nothing pushed yet."""
+        other = Cell(self.host, self.name)
+        other.key, other.session, other.epoch, other.place = self.key, self.session, self.epoch, self.place
+        return other
 
     def _headers(self) -> dict[str, str]:
         now = runtime.now_s()
@@ -249,9 +257,7 @@ class Cell:
 
     async def output(self, run_id: str, step: int = 0, stream: Any = "stdout", offset: int = 0) -> Any:
         """Read a piece of output."""
-        frame = run.ReadOutput(
-            self.link.next_id(), self.grant(), self.session, run_id, step, stream, offset, 1 << 18
-        )
+        frame = run.ReadOutput(self.link.next_id(), self.grant(), self.session, run_id, step, stream, offset, 1 << 18)
         return await self.ask(frame)
 
     async def run(self, *argv: str, timeout_s: float = 30.0, **changes: Any) -> run.StepResult:
@@ -297,7 +303,14 @@ class Cell:
 @contextlib.asynccontextmanager
 async def cell(host: Sandboxd, name: str = "cell-1", *, workspace: bool = True) -> AsyncIterator[Cell]:
     """Connect a cell host; with a workspace for its session unless told otherwise."""
-    peer = Cell(host, name)
+    async with connected(Cell(host, name), workspace=workspace) as peer:
+        yield peer
+
+
+@contextlib.asynccontextmanager
+async def connected(peer: Cell, *, workspace: bool = False) -> AsyncIterator[Cell]:
+    """Connect a cell host that was connected before, for the same session."""
+    host = peer.host
     task = asyncio.create_task(peer.link.run())
     try:
         await peer.up()
@@ -323,6 +336,11 @@ def until(holds: Any, what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.02)
+
+
+async def eventually(holds: Any, what: str) -> None:
+    """Look until something holds, while the loop goes on; fail when it does not within the bound."""
+    await asyncio.to_thread(until, holds, what)
 
 
 def cmdline(pid: int) -> str:
