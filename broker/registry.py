@@ -90,16 +90,19 @@ class Registry:
         return [self._candidate(row) for row in self._rows.values() if row.role == role and self._takes(row)]
 
     def _takes(self, row: HostRow) -> bool:
-        if row.state != "ready":
+        if row.state != "ready" or self._capacity(row).get("draining") is True:
             return False
         if row.expires_in_s is not None:
             return row.expires_in_s > 0
         return row.seen_age_s < LEASE_TTL_S
 
-    def _candidate(self, row: HostRow) -> Candidate:
+    def _capacity(self, row: HostRow) -> dict[str, Any]:
+        """Return what a host said last: on its link to this broker, else what the database has of it."""
         linked = self._linked.get(row.host)
-        is_same = linked is not None and linked.incarnation == row.incarnation
-        capacity = linked.capacity if linked is not None and is_same else row.capacity
+        return linked.capacity if linked is not None and linked.incarnation == row.incarnation else row.capacity
+
+    def _candidate(self, row: HostRow) -> Candidate:
+        capacity = self._capacity(row)
         used_word, room_word = _COUNTS[row.role]
         known = row.sessions if row.role == "cell" else 0
         used = max(known, _count(capacity, used_word)) + self._placed[row.host]

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from setpoint.contracts import ids, limits
 from setpoint.runtime import Env, host_name
-
-_TTL_S_MIN: Final = 2.0
-_TTL_S_MAX: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +35,6 @@ def from_env(environ: Mapping[str, str]) -> Config:
     """Read the settings; exits with 2 and a line per fault when some are wrong."""
     env = Env(environ)
     state_dir = env.state_dir()
-    ttl_s = env.duration_s("SETPOINT_LEASE_TTL", limits.LEASE_TTL_S)
-    if not _TTL_S_MIN <= ttl_s <= _TTL_S_MAX:
-        env.faults.append(f"SETPOINT_LEASE_TTL is not between {_TTL_S_MIN:g}s and {_TTL_S_MAX:g}s")
     host = environ.get("SETPOINT_HOST_ID") or host_name(environ, "celld")
     if not ids.is_name(host):
         env.faults.append(f"SETPOINT_HOST_ID={host!r} is no legal name")
@@ -57,7 +50,7 @@ def from_env(environ: Mapping[str, str]) -> Config:
         join_token=env.secret("SETPOINT_JOIN_TOKEN", required=False),
         objects=objects,
         host=host,
-        lease_ttl_s=ttl_s,
+        lease_ttl_s=env.lease_ttl_s(),
     )
     env.finish("celld")
     return config

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from setpoint.contracts import ids
+from setpoint.contracts import ids, limits
 from setpoint.contracts.clock import parse_duration_s
 
 EXIT_CONFIG: Final = 2
@@ -155,6 +155,17 @@ class Env:
         if host not in ("127.0.0.1", "localhost", "[::1]", "::1"):
             self.faults.append(f"{name}={text!r}: only loopback can be bound without TLS")
         return host.strip("[]"), int(port)
+
+    def lease_ttl_s(self) -> float:
+        """Read SETPOINT_LEASE_TTL: the life of a cell host's lease, and so the age of a clock token that still counts.
+
+        All hosts of a cluster are given the same.
+        """
+        ttl_s = self.duration_s("SETPOINT_LEASE_TTL", limits.LEASE_TTL_S)
+        if not limits.LEASE_TTL_S_MIN <= ttl_s <= limits.LEASE_TTL_S_MAX:
+            low, high = limits.LEASE_TTL_S_MIN, limits.LEASE_TTL_S_MAX
+            self.faults.append(f"SETPOINT_LEASE_TTL is not between {low:g}s and {high:g}s")
+        return ttl_s
 
     def state_dir(self) -> Path:
         """Return the state directory (see ``default_state_dir``)."""

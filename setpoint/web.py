@@ -23,6 +23,7 @@ LOOP_LAG: Final = prometheus_client.Gauge(
     "setpoint_loop_lag_seconds", "How late the event loop woke up, the worst of the last ten seconds"
 )
 _LAG_TICK_S: Final = 0.02
+_HEARTBEAT_S: Final = 15.0  # finds a peer whose machine is gone; a dead process closes its socket by itself
 
 
 def problem_response(problem: Problem, request_id: str = "", status: int | None = None) -> web.Response:
@@ -161,7 +162,7 @@ async def serve_link(
     check: Callable[[Mapping[str, str]], tuple[HostClaims, Proof]] | None,
     on_open: Callable[[Peer], None] = lambda peer: None,
     on_close: Callable[[Peer], None] = lambda peer: None,
-    heartbeat_s: float = 5.0,
+    heartbeat_s: float = _HEARTBEAT_S,
 ) -> web.StreamResponse:
     """Accept a link and hand each frame of the union ``frames`` to ``on_frame``, in order.
 

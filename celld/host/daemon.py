@@ -60,6 +60,21 @@ class _Progress:
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set. Raises LeaseLost, ZygoteDied and whatever else this host cannot survive."""
+    try:
+        await _serve(config, stop)
+    except ExceptionGroup as group:
+        raise _expected(group) or group from None
+
+
+def _expected(group: ExceptionGroup[Exception]) -> Exception | None:
+    """Return the one end that has a word of its own, None when there is more to a failure."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, LeaseLost | ZygoteDied | door.Refused) else None
+
+
+async def _serve(config: Config, stop: asyncio.Event) -> None:
     with _locked(config.state_dir):
         identity = Identity(config.state_dir, config.host, "cell")
         gateways = links.Gateways()

@@ -11,7 +11,14 @@ from typing import Final
 from setpoint.contracts.event import Event, NewEvent
 
 _CHANGES: Final = {"sync.started", "tool.started"}
-_ENDS: Final = {"sync.succeeded", "sync.failed", "sync.cancelled", "sync.outcome_unknown", "tool.finished"}
+_ENDS: Final = {
+    "sync.succeeded",
+    "sync.failed",
+    "sync.cancelled",
+    "sync.skipped",
+    "sync.outcome_unknown",
+    "tool.finished",
+}
 
 
 @dataclass(frozen=True, slots=True)

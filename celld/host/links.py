@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -120,6 +120,7 @@ def make_app(
 
     pieces.add_health(app, facts, ready)
     app[_LINK] = Door(identity, gateways)
+    app.on_shutdown.append(app[_LINK].close)
     app.router.add_get("/link", app[_LINK].serve)
     return app
 
@@ -131,21 +132,33 @@ class Door:
         self._identity, self._gateways = identity, gateways
         self._parts: tuple[Owners, Sweep, Relay] | None = None
         self._relays: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
 
     def open(self, owners: Owners, sweep: Sweep, relay: Relay) -> None:
         """Serve gateways from now on."""
         self._parts = (owners, sweep, relay)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve one gateway until it leaves."""
-        return await pieces.serve_link(
-            request,
-            frames=hint.ToCelld,
-            on_frame=self._take,
-            check=self._check,
-            on_open=self._gateways.add,
-            on_close=self._gateways.remove,
-        )
+        """Serve one gateway until it leaves, or this host does."""
+        task = asyncio.current_task()
+        assert task is not None, "a route is served by a task"
+        self._serving.add(task)
+        try:
+            return await pieces.serve_link(
+                request,
+                frames=hint.ToCelld,
+                on_frame=self._take,
+                check=self._check,
+                on_open=self._gateways.add,
+                on_close=self._gateways.remove,
+            )
+        finally:
+            self._serving.discard(task)
+
+    async def close(self, app: web.Application) -> None:
+        """Let every gateway go: it finds the sessions' next owners by itself."""
+        for task in self._serving:
+            task.cancel()
 
     def _check(self, headers: Mapping[str, str]) -> tuple[HostClaims, Proof]:
         claims, proof = self._identity.check_peer(headers)

@@ -61,6 +61,8 @@ SESSION_INPUTS_MAX: Final = 4096
 
 # Ownership (architecture.md section 5)
 LEASE_TTL_S: Final = 10.0
+LEASE_TTL_S_MIN: Final = 2.0
+LEASE_TTL_S_MAX: Final = 60.0
 LEASE_RENEW_S: Final = 2.0
 LEASE_START_FRACTION: Final = 2 / 3
 WAKE_CLAIM_HOLD_S: Final = 5.0

@@ -28,7 +28,10 @@ class DaemonFailed(Exception):
 
 
 class Daemon:
-    """A child process ``python -P -m module`` with an environment of its own and a log file."""
+    """A child process ``python -P -m module`` with an environment of its own and a log file.
+
+    A changed ``environment`` counts from the next start on.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Daemon:
         arguments: tuple[str, ...] = (),
     ) -> None:
         self.name, self._module, self._arguments = name, module, arguments
-        self._environment, self.log_path, self._say = dict(environment), log_path, say
+        self.environment, self.log_path, self._say = dict(environment), log_path, say
         self._process: asyncio.subprocess.Process | None = None
         self._starts: list[float] = []
         self._stopping = False
@@ -61,7 +64,7 @@ class Daemon:
                 "-m",
                 self._module,
                 *self._arguments,
-                env=self._environment,
+                env=self.environment,
                 cwd="/",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

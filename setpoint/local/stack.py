@@ -82,7 +82,7 @@ class Stack:
             await daemon.start()
         if self.settings.supervise:
             self._keepers = [asyncio.create_task(self._keep(daemon)) for daemon in self.daemons.values()]
-        await self._wait_ready()
+        await self.wait_ready(*self.daemons)
         self._write_facts()
 
     async def stop(self) -> None:
@@ -189,11 +189,12 @@ class Stack:
             if self.failed is not None and not self.failed.done():
                 self.failed.set_result(str(error))
 
-    async def _wait_ready(self) -> None:
+    async def wait_ready(self, *names: str) -> None:
+        """Wait, bounded, until these daemons say that they can serve. Raises DaemonFailed."""
         assert self.failed is not None
         try:
             async with asyncio.timeout(_READY_S), httpx.AsyncClient(trust_env=False, timeout=2.0) as http:
-                for name in self.daemons:
+                for name in names:
                     await self._ready(http, name)
         except TimeoutError:
             logs = self.root / "logs"

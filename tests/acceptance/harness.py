@@ -74,9 +74,9 @@ class World:
     def restart(self, name: str, **environment: str) -> None:
         """Start a dead daemon again, with more or other environment, and wait until it is ready."""
         daemon = self.stack.daemons[name]
-        daemon._environment.update(environment)
+        daemon.environment.update(environment)
         self.run(daemon.start())
-        self.run(self.stack._wait_ready())
+        self.run(self.stack.wait_ready(name))
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a daemon."""

@@ -38,6 +38,7 @@ class Server:
     on_frame: OnFrame
     frames: Any = hint.ToBroker
     is_open_to_all: bool = True
+    heartbeat_s: float = 30.0
     port: int = 0
     peers: list[Peer] = field(default_factory=list)
     got: list[Any] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Server:
             check=None if self.is_open_to_all else self.check,
             on_open=lambda peer: self._note(self.peers, peer),
             on_close=lambda peer: self._note(self.closed, peer),
+            heartbeat_s=self.heartbeat_s,
         )
 
     async def _frame(self, peer: Peer, frame: Any) -> None:
@@ -327,7 +329,7 @@ async def test_closing_a_peer_sends_what_is_queued_first_and_hears_nothing_more(
 
 
 async def test_a_peer_that_does_not_read_is_cut_off() -> None:
-    async with serving(silent) as server:
+    async with serving(silent, heartbeat_s=0.5) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
             b"GET /link HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -22,10 +22,7 @@ ROLES = {
 }
 # A sandbox host has no Postgres; its ledger speaks SQLite.
 FILES = sorted(
-    path.relative_to(ROOT)
-    for room in ROLES
-    for path in (ROOT / room).rglob("*.sql")
-    if path.parent.name != "versions"
+    path.relative_to(ROOT) for room in ROLES for path in (ROOT / room).rglob("*.sql") if path.parent.name != "versions"
 )
 
 

@@ -59,6 +59,7 @@ def test_only_live_ready_hosts_of_the_role_are_candidates() -> None:
             box("b1"),
             box("b2", seen_age_s=11.0),
             box("b3", state="fenced"),
+            box("b4", capacity={"draining": True}),
         ]
     )
     assert [one.host for one in registry.candidates("cell")] == ["c1"]
