@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import prometheus_client
 
@@ -19,6 +19,8 @@ from celld.plane.key import SessionKey
 from migrations import door, named, outcome
 from setpoint import runtime
 from setpoint.contracts import limits
+
+T = TypeVar("T")
 
 _SQL: Final = named.beside(__file__)
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -80,7 +82,7 @@ class Committer:
         while True:
             async with self._filled:
                 await self._filled.wait_for(lambda: self._queue)
-            batch = take_batch(self._queue)
+            batch = take_batch(self._queue, lambda waiting: len(waiting.item.body))
             if batch:
                 BATCH_ITEMS.observe(len(batch))
                 await self._settle(batch)
@@ -120,19 +122,19 @@ class Committer:
                 attempt += 1
 
 
-def take_batch(queue: deque[_Waiting]) -> list[_Waiting]:
+def take_batch(queue: deque[T], size_of: Callable[[T], int]) -> list[T]:
     """Take the head of the queue: at most BATCH_SESSIONS_MAX items and, beyond the first, BATCH_BYTES_MAX bytes."""
-    batch: list[_Waiting] = []
+    batch: list[T] = []
     size = 0
     while queue and len(batch) < limits.BATCH_SESSIONS_MAX:
-        size += len(queue[0].item.body)
+        size += size_of(queue[0])
         if batch and size > limits.BATCH_BYTES_MAX:
             break
         batch.append(queue.popleft())
     return batch
 
 
-def halves(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+def halves(batch: list[T]) -> tuple[list[T], list[T]]:
     """Cut a batch of two or more in two."""
     middle = len(batch) // 2
     return batch[:middle], batch[middle:]
