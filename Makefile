@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests/unit tests/property tests/integration tests/acceptance
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix lock clean
+.PHONY: help setup demo test check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ check: setup ## lint, format, types, import contracts, house rules
 fix: setup ## repair what lint and format can repair
 	@"$(BIN)/ruff" check --fix .
 	@"$(BIN)/ruff" format .
+
+proto: setup ## write proto/ from the contracts and the routes
+	@"$(BIN)/python" proto/generate.py
+	@"$(BIN)/python" -m gateway.openapi > proto/openapi.json.new && mv proto/openapi.json.new proto/openapi.json
 
 lock: setup ## resolve pyproject.toml into requirements.lock: hashes, no addresses
 	@"$(BIN)/uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

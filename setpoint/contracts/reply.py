@@ -16,8 +16,8 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
 class Refused(Struct, tag="refused", frozen=True):
     """The request was not carried out and nothing was changed. ``code`` says why; ``retry`` whether it may pass later.
 
-    Codes: ``stale-epoch`` ``stale-token`` ``bad-grant`` ``unknown-run`` ``unknown-workspace`` ``no-capacity``
-    ``missing-object`` ``invalid`` ``draining``.
+    Codes of a sandbox host: ``stale-epoch`` ``stale-token`` ``bad-grant`` ``unknown-run`` ``unknown-workspace``
+    ``no-capacity`` ``missing-object`` ``invalid`` ``draining``. A broker's are in proto/links.md.
     """
 
     id: int
