@@ -28,7 +28,7 @@ from setpoint.contracts import limits, run
 from setpoint.contracts.grant import HostClaims, Proof, TokenRefused
 from setpoint.identity import Identity
 from setpoint.objects import open_store
-from setpoint.web import add_health, problems, serve_app, serve_link
+from setpoint.web import Peer, add_health, problems, serve_app, serve_link
 
 _PRUNE_S = 60.0
 _LINK_HEARTBEAT_S = 30.0  # longer than a lease: a cell host that was frozen must still be told that its token is old
@@ -73,8 +73,9 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
             "ledger_id": me.ledger_id,
             "enforced": dict(parts.jail.enforced),
         }
-        admitted = asyncio.Event()
-        web_runner, port = await serve_app(_application(host, identity, facts, admitted), config.host, config.port)
+        admitted, peers = asyncio.Event(), set[Peer]()
+        app = _application(host, identity, facts, admitted, peers)
+        web_runner, port = await serve_app(app, config.host, config.port)
         broker = BrokerLink(
             identity,
             config.brokers,
@@ -94,6 +95,8 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
         await stop.wait()
         host.draining = True
         await runner.stop()
+        for peer in peers:
+            peer.close()
         for task in background:
             task.cancel()
         await web_runner.cleanup()
@@ -101,7 +104,11 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
 
 
 def _application(
-    host: SandboxHost, identity: Identity, facts: Mapping[str, object], admitted: asyncio.Event
+    host: SandboxHost,
+    identity: Identity,
+    facts: Mapping[str, object],
+    admitted: asyncio.Event,
+    peers: set[Peer],
 ) -> web.Application:
     app = web.Application(middlewares=[problems])
 
@@ -113,7 +120,13 @@ def _application(
 
     async def link(request: web.Request) -> web.StreamResponse:
         return await serve_link(
-            request, frames=run.Request, on_frame=host.on_frame, check=check, heartbeat_s=_LINK_HEARTBEAT_S
+            request,
+            frames=run.Request,
+            on_frame=host.on_frame,
+            check=check,
+            on_open=peers.add,
+            on_close=peers.discard,
+            heartbeat_s=_LINK_HEARTBEAT_S,
         )
 
     async def missing() -> list[str]:

@@ -260,7 +260,7 @@ class Cell:
         frame = run.ReadOutput(self.link.next_id(), self.grant(), self.session, run_id, step, stream, offset, 1 << 18)
         return await self.ask(frame)
 
-    async def run(self, *argv: str, timeout_s: float = 30.0, **changes: Any) -> run.StepResult:
+    async def once(self, *argv: str, timeout_s: float = 30.0, **changes: Any) -> run.StepResult:
         """Run one tool step to its end and return its result."""
         spec = self.spec(tool(*argv, timeout_s=timeout_s), **changes)
         answer = await self.start(spec)
@@ -270,21 +270,17 @@ class Cell:
 
     async def says(self, script: str) -> str:
         """Run shell text and return what it wrote; it must succeed."""
-        result = await self.run("sh", "-c", script)
+        result = await self.once("sh", "-c", script)
         assert result.ok, result
         return result.stdout.tail
 
     async def done(self, run_id: str) -> run.RunDone:
         """Wait until a run is over."""
-        return await self.pushes(lambda frame: isinstance(frame, run.RunDone) and frame.run_id == run_id)
-
-    async def pushes(self, matches: Any) -> Any:
-        """Wait for a push that matches, among those that came already too."""
         async with asyncio.timeout(WAIT_S):
             while True:
                 self._moved.clear()
                 for frame in self.pushed:
-                    if matches(frame):
+                    if isinstance(frame, run.RunDone) and frame.run_id == run_id:
                         return frame
                 await self._moved.wait()
 

@@ -62,7 +62,7 @@ async def test_a_grant_binds_tenant_session_epoch_host_and_issuer(host: Sandboxd
 
 async def test_a_session_stays_with_its_tenant(host: Sandboxd) -> None:
     async with cell(host) as peer, cell(host, "cell-2") as other:
-        await peer.run("true")
+        await peer.once("true")
         run_id = peer.pushed[-1].run_id
         other.tenant, other.session, other.epoch = runtime.new_id(), peer.session, (9, 9)
         for answer in (await other.fence(), await other.attach(run_id), await other.output(run_id)):
@@ -91,7 +91,7 @@ async def test_nothing_of_an_older_epoch_is_done_after_a_fence(host: Sandboxd) -
 async def test_a_start_under_a_newer_epoch_raises_the_floor(host: Sandboxd) -> None:
     async with cell(host) as peer:
         peer.epoch = (1, 7)
-        assert (await peer.run("true")).ok
+        assert (await peer.once("true")).ok
         assert (await peer.fence((1, 6))).code == "stale-epoch"
 
 
@@ -139,7 +139,7 @@ async def test_a_run_that_cannot_be_carried_out_is_refused_whole(host: Sandboxd)
 async def test_a_run_of_many_and_long_arguments_is_carried_out(host: Sandboxd) -> None:
     async with cell(host) as peer:
         long = "x" * limits.ARGUMENT_BYTES_MAX
-        result = await peer.run("printf", "%s", long, long, long)
+        result = await peer.once("printf", "%s", long, long, long)
         assert result.ok and result.stdout.bytes == 3 * limits.ARGUMENT_BYTES_MAX
         spec = peer.spec(tool("sh", "-c", "printf %s $A | wc -c", env=(("A", "y" * 100_000),)))
         await peer.start(spec)
@@ -149,7 +149,7 @@ async def test_a_run_of_many_and_long_arguments_is_carried_out(host: Sandboxd) -
 
 async def test_unknown_runs_are_refused(host: Sandboxd) -> None:
     async with cell(host) as peer, cell(host, "cell-2") as other:
-        await other.run("true")
+        await other.once("true")
         theirs = other.pushed[-1].run_id
         for run_id in (runtime.new_id(), theirs):
             assert (await peer.attach(run_id)).code == "unknown-run"

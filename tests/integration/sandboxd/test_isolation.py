@@ -31,7 +31,7 @@ async def test_there_is_no_network(host: Sandboxd) -> None:
     async with cell(host) as peer:
         assert (await peer.says("sed 1,2d /proc/net/dev | cut -d: -f1 | tr -d ' '")).split() == ["lo"]
         connect = f"exec 3<>/dev/tcp/127.0.0.1/{host.port}"
-        refused = await peer.run("bash", "-c", connect)
+        refused = await peer.once("bash", "-c", connect)
         assert refused.exit_code == 1 and "refused" in refused.stderr.tail
 
 
@@ -47,7 +47,7 @@ async def test_tmp_is_private_to_the_step_and_bounded(host: Sandboxd) -> None:
     async with cell(host) as peer:
         await peer.says("echo secret >/tmp/x")
         assert await peer.says("ls -A /tmp") == ""
-        full = await peer.run("sh", "-c", "head -c 300M /dev/zero >/tmp/big")
+        full = await peer.once("sh", "-c", "head -c 300M /dev/zero >/tmp/big")
         assert full.exit_code == 1 and "No space" in full.stderr.tail
 
 

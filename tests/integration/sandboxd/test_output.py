@@ -29,7 +29,7 @@ async def test_output_is_read_by_offset_while_the_step_runs(host: Sandboxd) -> N
 
 async def test_output_beyond_the_bound_is_dropped_with_a_marker_and_never_blocks(host: Sandboxd) -> None:
     async with cell(host) as peer:
-        result = await peer.run("sh", "-c", "head -c 50M /dev/zero | tr '\\0' 'x'; echo the end >&2")
+        result = await peer.once("sh", "-c", "head -c 50M /dev/zero | tr '\\0' 'x'; echo the end >&2")
         assert result.ok and result.stderr.tail == "the end\n"
         ref = result.stdout
         assert ref.truncated and ref.bytes == limits.OUTPUT_BYTES_MAX
@@ -42,7 +42,7 @@ async def test_output_beyond_the_bound_is_dropped_with_a_marker_and_never_blocks
 
 async def test_any_bytes_survive_and_the_tail_is_text(host: Sandboxd) -> None:
     async with cell(host) as peer:
-        result = await peer.run("printf", r"a\000b\377c\n")
+        result = await peer.once("printf", r"a\000b\377c\n")
         assert host.store.get(result.stdout.object) == b"a\0b\xffc\n"
         assert result.stdout.tail == "ab\ufffdc\n"
         assert result.stdout.object.startswith(f"{TENANT}/output/") and result.stderr.object == ""
@@ -50,7 +50,7 @@ async def test_any_bytes_survive_and_the_tail_is_text(host: Sandboxd) -> None:
 
 async def test_output_is_read_from_the_object_store_when_the_spool_is_gone(host: Sandboxd) -> None:
     async with cell(host) as peer:
-        await peer.run("echo", "kept")
+        await peer.once("echo", "kept")
         run_id = peer.pushed[-1].run_id
         (host.root / "sandboxd" / "spool" / run_id / "0.stdout").unlink()
         piece = await peer.output(run_id, offset=2)
@@ -59,7 +59,7 @@ async def test_output_is_read_from_the_object_store_when_the_spool_is_gone(host:
 
 async def test_output_of_others_and_of_nothing_is_refused(host: Sandboxd) -> None:
     async with cell(host) as peer, cell(host, "cell-2") as other:
-        await peer.run("echo", "private")
+        await peer.once("echo", "private")
         run_id = peer.pushed[-1].run_id
         assert (await other.output(run_id)).code == "unknown-run"
         assert (await peer.output(run_id, step=7)).code == "invalid"

@@ -92,9 +92,9 @@ async def test_without_isolation_every_result_says_so(fresh: Sandboxd) -> None:
         (result,) = peer.results(spec.run_id)
         assert result.ok and result.stdout.tail == f"{peer.place}\n"
         await eventually(lambda: not pids_of("sleep 88.5"), "what was left is killed")
-        assert (await peer.run("no-such-command")).error == "spawn"
-        assert (await peer.run("sh", "-c", "kill -9 $$")).signal == 9
-        assert (await peer.run("sleep", "89.5", timeout_s=0.3)).error == "timeout"
+        assert (await peer.once("no-such-command")).error == "spawn"
+        assert (await peer.once("sh", "-c", "kill -9 $$")).signal == 9
+        assert (await peer.once("sleep", "89.5", timeout_s=0.3)).error == "timeout"
         assert pids_of("sleep 89.5") == []
         assert "SECRET_OF_THE_DAEMON" not in await peer.says("env")
         spec = peer.spec(tool("sh", "-c", "touch up; sleep 90.5"))

@@ -43,7 +43,7 @@ async def test_floors_and_finished_runs_survive(fresh: Sandboxd) -> None:
     fresh.start()
     async with cell(fresh) as peer:
         await peer.fence((3, 4))
-        result = await peer.run("sh", "-c", "echo out", seq=17)
+        result = await peer.once("sh", "-c", "echo out", seq=17)
         run_id = peer.pushed[-1].run_id
         ledger = (await peer.token()).ledger_id
     assert fresh.stop() == 0
@@ -94,7 +94,7 @@ async def test_frozen_and_killed_its_sandboxes_die_with_it(fresh: Sandboxd) -> N
         slow = peer.spec(tool("sh", "-c", "touch up; sleep 86.5"))
         await peer.start(slow)
         await peer.exists("up")
-        await peer.run("true")
+        await peer.once("true")
         peer.link.send(run.Start(peer.link.next_id(), peer.grant(), await peer.token(), peer.spec(tool("true"))))
         await eventually(fresh.mark("sandboxd.run.after_exit").exists, "the process stops")
         fresh.kill()
@@ -104,7 +104,7 @@ async def test_frozen_and_killed_its_sandboxes_die_with_it(fresh: Sandboxd) -> N
 async def test_a_ledger_that_is_gone_is_a_new_ledger(fresh: Sandboxd) -> None:
     fresh.start()
     async with cell(fresh) as peer:
-        await peer.run("true")
+        await peer.once("true")
         first = await peer.token()
     fresh.stop()
     for path in (fresh.root / "sandboxd").glob("ledger.db*"):

@@ -43,11 +43,11 @@ async def test_steps_run_in_order_and_conditions_follow_a_failed_stage(host: San
 
 async def test_a_command_that_cannot_be_started_is_a_spawn_error(host: Sandboxd) -> None:
     async with cell(host) as peer:
-        missing = await peer.run("no-such-command")
+        missing = await peer.once("no-such-command")
         assert missing.error == "spawn" and missing.exit_code is None and "No such file" in missing.detail
-        assert (await peer.run("/etc")).error == "spawn"
-        assert (await peer.run("sh", "-c", "exit 127")).exit_code == 127
-        assert (await peer.run("sh", "-c", "kill -TERM $$")).exit_code == 128 + 15
+        assert (await peer.once("/etc")).error == "spawn"
+        assert (await peer.once("sh", "-c", "exit 127")).exit_code == 127
+        assert (await peer.once("sh", "-c", "kill -TERM $$")).exit_code == 128 + 15
 
 
 async def test_a_start_repeated_runs_once(host: Sandboxd) -> None:
@@ -66,10 +66,10 @@ async def test_a_start_repeated_runs_once(host: Sandboxd) -> None:
 async def test_a_timeout_kills_a_fork_storm(host: Sandboxd) -> None:
     async with cell(host) as peer:
         storm = "(f() { (sleep 77.5 & f) & f; }; f) 2>/dev/null & exec sleep 77.5"
-        result = await peer.run("sh", "-c", storm, timeout_s=0.5)
+        result = await peer.once("sh", "-c", storm, timeout_s=0.5)
         assert result.error == "timeout" and result.exit_code is None and "0.5 s" in result.detail
         assert pids_of("sleep 77.5") == []
-        assert (await peer.run("true")).ok
+        assert (await peer.once("true")).ok
 
 
 async def test_cancel_kills_what_detached_itself(host: Sandboxd) -> None:
