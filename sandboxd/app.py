@@ -18,7 +18,8 @@ from sandboxd.config import Config
 from sandboxd.host import SandboxHost, Self
 from sandboxd.jail.driver import Jail
 from sandboxd.jail.process import adopt_orphans
-from sandboxd.ledger import Ledger, LedgerThread
+from sandboxd.ledger import Ledger
+from sandboxd.ledger_thread import LedgerThread
 from sandboxd.runner import Runner
 from sandboxd.spool import Spool
 from sandboxd.workspaces import Workspaces

@@ -17,7 +17,6 @@ import prometheus_client
 from sandboxd.authority import Authority
 from sandboxd.core import admit
 from sandboxd.ledger import (
-    LedgerThread,
     StaleEpoch,
     StoredRun,
     UidsUsedUp,
@@ -25,6 +24,7 @@ from sandboxd.ledger import (
     UnknownWorkspace,
     WrongTenant,
 )
+from sandboxd.ledger_thread import LedgerThread
 from sandboxd.runner import Run, Runner
 from sandboxd.spool import Spool
 from sandboxd.workspace import ManifestRefused

@@ -1,28 +1,23 @@
 """The ledger: epoch floors, runs, results and workspaces of this host, on disk before anything happens.
 
-The host and the runner call it through ``LedgerThread``, so that waiting for the disk never stops the event loop; the
+The host and the runner call it through ``ledger_thread``, so that waiting for the disk never stops the event loop; the
 reaper calls it directly before the loop exists. Every method is one transaction, synced when it returns. It decides
 what the floors decide and nothing else, and never touches a process or a workspace.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 
 from setpoint.contracts import codec, limits
 from setpoint.contracts.run import Epoch, Outcome, RunSpec, RunState, StepResult
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _VERSION: Final = 1
 _BLOCK: Final = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
@@ -81,6 +76,7 @@ class Ledger:
     """An open ledger file. Use it from one thread at a time."""
 
     def __init__(self, path: Path, fresh_id: str) -> None:
+        path.touch(mode=0o600)  # commands and their environment are nobody else's business
         self._connection = sqlite3.connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -262,21 +258,3 @@ class Ledger:
 
     def _do(self, name: str, **values: object) -> sqlite3.Cursor:
         return self._connection.execute(_SQL[name], values)
-
-
-class LedgerThread:
-    """The one thread in which the ledger is used while the event loop runs: calls are carried out in their order."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self._thread = ThreadPoolExecutor(1, "ledger")
-
-    async def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Carry out one method of the ledger and return its answer; done even when the caller is cancelled."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(self._thread, lambda: method(*args, **kwargs)))
-
-    def close(self) -> None:
-        """Wait for the calls under way, then close the file."""
-        self._thread.shutdown(wait=True)
-        self.ledger.close()

@@ -16,7 +16,7 @@ import prometheus_client
 from sandboxd.core import order
 from sandboxd.jail.driver import Jail, Place
 from sandboxd.jail.process import Exit, Process
-from sandboxd.ledger import LedgerThread
+from sandboxd.ledger_thread import LedgerThread
 from sandboxd.spool import STREAMS, Spool, Stream, StreamName, drained
 from setpoint import failpoints, runtime
 from setpoint.contracts import limits

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sandboxd.jail.driver import Place
-from sandboxd.ledger import LedgerThread, UnknownWorkspace, Workspace
+from sandboxd.ledger import UnknownWorkspace, Workspace
+from sandboxd.ledger_thread import LedgerThread
 from sandboxd.workspace import File, ManifestRefused, WorkspaceDir, fetch, parse_manifest
 from setpoint import runtime
 from setpoint.contracts import limits

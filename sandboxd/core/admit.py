@@ -5,7 +5,6 @@ The host asks here before it touches its ledger. Nothing is repaired: what does 
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Final
 
 from setpoint.contracts import ids, limits
@@ -54,10 +53,8 @@ def path_fault(path: str) -> str | None:
         return "is empty or holds a NUL or a backslash"
     if len(path.encode("utf-8", "surrogatepass")) > limits.PROJECT_PATH_BYTES_MAX:
         return f"is longer than {limits.PROJECT_PATH_BYTES_MAX} bytes"
-    if path.startswith("/") or str(PurePosixPath(path)) != path:
-        return "is absolute or not in its plain form"
-    if any(part in (".", "..") for part in path.split("/")):
-        return "leaves the workspace"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return "is absolute, leaves the workspace or is not in its plain form"
     return None
 
 

@@ -26,6 +26,11 @@ _ALLOW: Final = (
     "allow user namespaces with: sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 "
     "(Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)"
 )
+_HINTS: Final = {
+    "namespace": _ALLOW,
+    "uid map": _ALLOW,
+    "mount proc": "a container must have its own /proc unmasked (docker: --security-opt systempaths=unconfined)",
+}
 _PROBE_S: Final = 20.0
 _NAMESPACES: Final = ("pid", "mnt", "net", "ipc", "uts", "user", "cgroup")
 _SCRIPT: Final = (
@@ -144,8 +149,7 @@ def _try_out(jail: BwrapJail, quarters: Quarters) -> str:
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     if complaint.startswith("bwrap:"):
-        hint = f"; {_ALLOW}" if "namespace" in complaint or "uid map" in complaint else ""
-        return f"{complaint.splitlines()[0]}{hint}"
+        return complaint.splitlines()[0] + next((f"; {hint}" for word, hint in _HINTS.items() if word in complaint), "")
     return _judge(said)
 
 

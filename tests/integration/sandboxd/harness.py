@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -291,9 +292,7 @@ class Cell:
     async def exists(self, name: str) -> None:
         """Wait until a file exists in the session's workspace."""
         assert self.place is not None
-        async with asyncio.timeout(WAIT_S):
-            while not (self.place / name).exists():
-                await asyncio.sleep(0.02)
+        await eventually((self.place / name).exists, f"a step makes {name}")
 
 
 @contextlib.asynccontextmanager
@@ -328,10 +327,10 @@ def tool(*argv: str, timeout_s: float = 30.0, env: tuple[tuple[str, str], ...] =
 
 def until(holds: Any, what: str) -> None:
     """Look until something holds; fail when it does not within the bound."""
-    deadline = time.monotonic() + WAIT_S
+    pause, deadline = threading.Event(), time.monotonic() + WAIT_S
     while not holds():
         assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
+        pause.wait(0.02)
 
 
 async def eventually(holds: Any, what: str) -> None:
