@@ -64,6 +64,11 @@ class Bench:
         self._spoilt: str | None = None
         self._chosen = ""
 
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether the session is being moved to another workspace: nothing may start in the old one."""
+        return self._moving.locked()
+
     async def ready(self) -> Fenced:
         """Wait until the session's sandbox host can be used, moving the session if that is what it takes.
 
@@ -121,12 +126,16 @@ class Bench:
 
     async def _first(self) -> Fenced:
         """Choose a host for a session that has no workspace yet, and stay with it while it can be reached."""
+        said = False
         while True:
             link = await self._choose(sticky=self._chosen)
             fenced = await self._fence(link) if link is not None else None
             if fenced is not None:
                 self._chosen = fenced.link.host
                 return fenced
+            if not said:
+                runtime.log().warning("no sandbox host can be reached", session=self._held.key.session)
+            said = True
             await self._rooms.sandboxes.change(_WAIT_S)
 
     async def _choose(self, *, sticky: str = "", avoid: str = "") -> SandboxLink | None:
@@ -148,7 +157,7 @@ class Bench:
     async def _move(self, place: Place) -> None:
         """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
         async with self._moving:
-            if self._facts.place != place:
+            if self._facts.place != place or self._busy():
                 return
             here = self._rooms.sandboxes.link(place.host)
             stays = self._spoilt is not None and here is not None and here.connected

@@ -84,11 +84,15 @@ class Cell:
     @classmethod
     async def open(cls, zygote: Zygote, session: str) -> Cell:
         """Fork a cell for a session and wait for its first word. Raises CellDied, ZygoteDied."""
-        forked = await zygote.fork(session)
+        try:
+            forked = await zygote.fork(session)
+        except TimeoutError as error:
+            raise CellDied(None, "it was not forked in time") from error
         _, pipe = await asyncio.get_running_loop().create_unix_connection(_Pipe, sock=forked.pipe)
         cell = cls(forked, pipe, session)
         hello = await cell._answer(limits.CELL_START_S_MAX)
         if not isinstance(hello, frames.Hello) or hello.protocol != frames.PROTOCOL:
+            cell.kill()
             raise CellDied(None, f"its first frame was {hello!r}")
         return cell
 

@@ -37,11 +37,15 @@ class _Open:
 
 @dataclass
 class _Starting:
-    """A start that has not been answered. ``frame`` is fixed once made, with its token, so that it can be repeated."""
+    """A start that has not been answered. ``frame`` is fixed once made, with its token, so that it can be repeated.
+
+    ``sent``: it may have begun to run; only a refusal that proves the opposite takes that back.
+    """
 
     task: asyncio.Task[None]
     frame: run.Start | None = None
     host: str = ""
+    sent: bool = False
 
 
 class Runs:
@@ -60,6 +64,7 @@ class Runs:
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._last_start_s = 0.0
         self._bench = Bench(rooms, held, facts, push, self._may_change_things)
         rooms.sandboxes.enter(self)
 
@@ -92,7 +97,7 @@ class Runs:
     def cancel(self, effect: frames.CancelRun) -> None:
         """End a run, or its start if that was never sent."""
         starting = self._starting.get(effect.execution_id)
-        if starting is not None and starting.frame is None:
+        if starting is not None and not starting.sent:
             starting.task.cancel()
             del self._starting[effect.execution_id]
             self._push(frames.RunEnded(effect.execution_id, "cancelled"))
@@ -166,12 +171,15 @@ class Runs:
             if starting.frame is None or starting.host != link.host:
                 await bench.may_start()
                 token = await link.token(lease)
+                if self._facts.place != place or bench.is_moving:
+                    return None
                 spec = self._spec(effect, seq, place.workspace_no)
                 starting.host = link.host
                 starting.frame = run.Start(link.next_id(), link.grant(self._held.key, self._held.epoch), token, spec)
                 changes = any(step.kind != "condition" for step in effect.steps)
                 self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
                 self._rooms.sandboxes.expect(effect.execution_id, self)
+                self._last_start_s, starting.sent = runtime.boottime_s(), True
             era = link.era
             # From here on it may run: the token in the frame is what a host that never saw a newer epoch refuses by.
             failpoints.hit("celld.run.before_send")
@@ -200,9 +208,11 @@ class Runs:
         )
 
     def _is_final(self, run_id: str, refused: run.Refused) -> bool:
-        """Note that a start was refused, so that nothing runs; tell whether trying again is pointless."""
-        self._open.pop(run_id, None)
+        """Note that a start was refused; tell whether trying again is pointless."""
         self._starting[run_id].frame = None
+        if refused.code != "bad-grant":  # asked before the ledger was: an earlier sending may have started it
+            self._open.pop(run_id, None)
+            self._starting[run_id].sent = False
         if refused.code == "unknown-workspace":
             self._bench.spoil(refused.detail)
         passing = refused.code in ("stale-token", "bad-grant", "unknown-workspace")
@@ -224,7 +234,8 @@ class Runs:
         link = self._rooms.sandboxes.link(place.host) if place is not None else None
         self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
         # The last token that can have kept it alive: the former owner's was read before we got our answer.
-        alive_until_s = max(self._held.answered_s, link.kept_alive_s if link is not None else 0.0)
+        kept_alive_s = link.kept_alive_s if link is not None else 0.0
+        alive_until_s = max(self._held.answered_s, self._last_start_s, kept_alive_s)
         if self._facts.changes_things(run_id):
             until_s = alive_until_s + orphan_timeout_s
         else:

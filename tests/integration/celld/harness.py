@@ -160,7 +160,7 @@ class World:
         state_dir = self.root / host
         if admitted and not (state_dir / "host.token").exists():
             self.identity(state_dir, host, "cell")
-        child = await self._spawn("celld", self._environment(host, "setpoint_celld", state_dir) | environment)
+        child = await self.spawn("celld", self.environment(host, "setpoint_celld", state_dir) | environment)
         celld = Celld(host, child, host=host, state_dir=state_dir)
         self._keep(celld)
         celld.address = str((await celld.said("celld listens"))["address"])
@@ -171,8 +171,8 @@ class World:
     async def broker(self) -> Process:
         """Start a broker."""
         state = self.root / "broker"
-        environment = self._environment("broker", "setpoint_broker", state) | {"SETPOINT_OPERATOR_KEY": "o" * 32}
-        broker = Process("broker", await self._spawn("broker", environment))
+        environment = self.environment("broker", "setpoint_broker", state) | {"SETPOINT_OPERATOR_KEY": "o" * 32}
+        broker = Process("broker", await self.spawn("broker", environment))
         self._keep(broker)
         async with asyncio.timeout(BOUND_S), broker.grew:
             while not (found := [line for line in broker.lines if "port" in line or "address" in line]):
@@ -184,8 +184,8 @@ class World:
         """Start a sandbox host at the broker of this world and wait until it is registered."""
         state = self.root / host
         state.mkdir(exist_ok=True, mode=0o711)
-        settings = self._environment(host, None, state) | environment
-        sandboxd = Process(host, await self._spawn("sandboxd", settings))
+        settings = self.environment(host, None, state) | environment
+        sandboxd = Process(host, await self.spawn("sandboxd", settings))
         self._keep(sandboxd)
         await sandboxd.said("serving")
 
@@ -257,10 +257,17 @@ class World:
         return row
 
     async def gapless(self, session: Session) -> bool:
-        seqs = [row["seq"] for row in await self.events(session)]
-        return seqs == list(range(1, len(seqs) + 1)) and (await self.head(session))["head_seq"] == len(seqs)
+        """Tell whether the log counts from 1 to the head, in one snapshot."""
+        row = await self.all_seeing.fetchrow(
+            "SELECT h.head_seq, (SELECT array_agg(e.seq ORDER BY e.seq) FROM setpoint.events e "
+            "WHERE e.tenant_id = $1 AND e.session_id = $2) AS seqs FROM setpoint.session_heads h "
+            "WHERE h.tenant_id = $1 AND h.session_id = $2",
+            *(session.tenant, session.id),
+        )
+        assert row is not None
+        return bool(row["seqs"] == list(range(1, row["head_seq"] + 1)))
 
-    def _environment(self, host: str, role: str | None, state_dir: Path) -> dict[str, str]:
+    def environment(self, host: str, role: str | None, state_dir: Path) -> dict[str, str]:
         environment = {
             "PATH": os.environ["PATH"],
             "SETPOINT_STATE_DIR": str(state_dir),
@@ -275,7 +282,7 @@ class World:
             environment["SETPOINT_DATABASE_URL"] = self.database.dsn(role)
         return environment
 
-    async def _spawn(self, module: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    async def spawn(self, module: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", module),
             env=environment,
@@ -307,11 +314,13 @@ async def until(holds: Callable[[], Awaitable[T | None]], what: str, within_s: f
 async def world(database: Database, root: Path) -> AsyncIterator[World]:
     """Open a world; whatever was started in it is killed at the end."""
     pools = [await open_pool(database.dsn(f"setpoint_{role}"), size=2) for role in ("gateway", "migrate", "celld")]
-    opened = World(database, root, *pools)
+    opened = World(database, root, gateway=pools[0], all_seeing=pools[1], celld_pool=pools[2])
     try:
         yield opened
     finally:
         for process in opened.processes:
             await process.kill()
+            if os.environ.get("SETPOINT_TEST_LOGS"):
+                print(f"--- {process.name}", "".join(process.raw), sep="\n")
         for pool in pools:
             await pool.close()

@@ -80,6 +80,16 @@ async def is_ready(w: World, session: Session) -> None:
     await until(ready, "the asset is Ready")
 
 
+async def began(w: World, session: Session) -> None:
+    """Wait until the sync's own first command has run."""
+    await w.event(session, "sync.started")
+
+    async def runs() -> bool:
+        return any(True for _ in w.root.rglob("log"))
+
+    await until(runs, "the sync runs")
+
+
 SLOW = "echo start >> log; until test -e go; do sleep 0.05; done; echo end >> log; touch a.txt"
 
 
@@ -122,7 +132,7 @@ async def test_a_killed_cell_finds_its_running_sync_again(w: World) -> None:
     celld, _ = await stack(w)
     session = await w.create()
     await apply(w, session, SLOW)
-    await w.event(session, "sync.started")
+    await began(w, session)
     os.kill(celld.cells()[session.id], signal.SIGKILL)
     await w.event(session, "run.adopted")
     await shell(w, session, "touch go")
@@ -135,7 +145,7 @@ async def test_a_sync_survives_its_cell_host_and_runs_once(w: World) -> None:
     first, _ = await stack(w, SETPOINT_LEASE_TTL="2s")
     session = await w.create()
     await apply(w, session, SLOW)
-    await w.event(session, "sync.started")
+    await began(w, session)
     second = await w.celld("cell-b", admitted=False, SETPOINT_LEASE_TTL="2s")
     await second.said("celld serves")
     await first.kill()
@@ -177,7 +187,7 @@ async def test_a_sandbox_host_killed_in_mid_run_is_interrupted_and_the_session_c
     _, sandboxd = await stack(w)
     session = await w.create()
     await apply(w, session, SLOW)
-    await w.event(session, "sync.started")
+    await began(w, session)
     address = next(line["port"] for line in sandboxd.lines if line["event"] == "serving")
     await sandboxd.kill()
     await w.sandboxd(SETPOINT_LISTEN=f"127.0.0.1:{address}")
@@ -194,7 +204,7 @@ async def test_a_cancelled_sync_dies_and_the_session_stays(w: World) -> None:
     await stack(w)
     session = await w.create()
     await apply(w, session, SLOW)
-    await w.event(session, "sync.started")
+    await began(w, session)
     cancel = await w.enqueue(session, "cancel", {"asset": "a"}, lane=0)
     assert (await w.ended(cancel))[0] == "succeeded"
     await w.event(session, "sync.cancelled")
