@@ -40,6 +40,7 @@ class Sandboxd:
         self.root = Path(tempfile.mkdtemp(prefix="setpoint-sbx-"))
         self.root.chmod(0o711)  # sandboxes run under other accounts and pass through
         self.environ = environ
+        self.program = ["-m", "sandboxd"]
         self.broker_key = Ed25519PrivateKey.generate()
         identity = self.root / "sandboxd" / "identity"
         identity.mkdir(parents=True)
@@ -78,7 +79,7 @@ class Sandboxd:
         }
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "sandboxd", *arguments],
+                [sys.executable, "-P", *self.program, *arguments],
                 env=settings | self.environ | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
