@@ -5,9 +5,11 @@ SETPOINT_VENV ?= .venv
 VENV := $(abspath $(SETPOINT_VENV))
 BIN := $(VENV)/bin
 TESTS ?= tests/unit tests/property tests/integration tests/acceptance
+SEED ?= 1
+DURATION_S ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix proto lock clean
+.PHONY: help setup demo test chaos check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +22,9 @@ demo: setup ## start the whole stack in a temporary directory and watch a projec
 
 test: setup ## run all tests (TESTS=path for some)
 	@"$(BIN)/python" -m pytest -q $(TESTS)
+
+chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATION_S=n)
+	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --seconds $(DURATION_S)
 
 check: setup ## lint, format, types, import contracts, house rules
 	@"$(BIN)/ruff" check .

@@ -32,19 +32,17 @@ class Identity:
         self._directory = directory
         self.key = _load_key(directory / "host.key")
         self.public_key = grant.public_text(self.key)
-        self._verified: dict[str, grant.HostClaims] = {}
         self.host_token = self._read("host.token")
         self.keys: dict[str, str] = json.loads(self._read("broker-keys.json") or "{}")
 
     def learn(self, *, host_token: str | None = None, keys: Mapping[str, str] | None = None) -> None:
         """Keep a new host token or the current set of broker keys, on disk and in memory."""
+        if keys and dict(keys) != self.keys:  # before the token: whoever finds a token can verify it
+            self.keys = dict(keys)
+            write_private(self._directory / "broker-keys.json", json.dumps(self.keys).encode())
         if host_token:
             self.host_token = host_token
             write_private(self._directory / "host.token", host_token.encode())
-        if keys and dict(keys) != self.keys:
-            self.keys = dict(keys)
-            self._verified.clear()
-            write_private(self._directory / "broker-keys.json", json.dumps(self.keys).encode())
 
     def headers(self, audience: str) -> dict[str, str]:
         """Return the handshake headers that prove this host to ``audience`` (a host id, or ``broker``)."""

@@ -43,6 +43,7 @@ class StackSettings:
     sandboxd_port: int = 8083
     cell_hosts: int = 1
     sandbox_hosts: int = 1
+    gateways: int = 1
     unsafe_no_isolation: bool = False
     tenant: str = "dev"
     database_url: str = ""
@@ -155,7 +156,9 @@ class Stack:
             self._daemon(_numbered("sandboxd", n), "sandboxd", port, None, unsafe)
         for n in range(chosen.cell_hosts):
             self._daemon(_numbered("celld", n), "celld", chosen.celld_port if n == 0 else 0, "setpoint_celld")
-        self._daemon("gateway", "gateway", chosen.gateway_port, "setpoint_gateway")
+        for n in range(chosen.gateways):
+            port = chosen.gateway_port if n == 0 else 0
+            self._daemon(_numbered("gateway", n), "gateway", port, "setpoint_gateway")
 
     def _daemon(self, name: str, module: str, port: int, role: str | None, arguments: tuple[str, ...] = ()) -> None:
         self.ports[name] = port or free_port()

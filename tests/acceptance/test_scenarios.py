@@ -60,10 +60,12 @@ def side_by_side(story: Story) -> None:
         story.syncs[name] = f"touch {name}.began; {waits}"
 
 
-@given("the sync of C waits until that of X has begun, and the sync of X waits until that of C has ended")
+@given(
+    "the sync of C waits until that of X has begun, and the sync of X waits for the file that C's writes and for a word"
+)
 def overlapping(story: Story) -> None:
-    story.syncs["c"] = f"{wait_for_file('x.began')}; touch c.ending"
-    story.syncs["x"] = f"touch x.began; {wait_for_file('c.txt')}"
+    story.syncs["c"] = wait_for_file("x.began")
+    story.syncs["x"] = f"touch x.began; {wait_for_file('c.txt')}; {wait_for_file('word')}"
 
 
 @when("the project is applied")
@@ -71,6 +73,13 @@ def applied(stack: World, story: Story, request: pytest.FixtureRequest) -> None:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60]
     story.session = stack.session(name)
     assert stack.apply(story.session, story.files())["status"] == "succeeded"
+
+
+@when("the word is given once C is Ready")
+def word_given(stack: World, story: Story) -> None:
+    """End X's sync only after C's trigger is in the log: what the diamond's counts rest on (reconcile.md section 3)."""
+    stack.wait_type(story.session, "asset.ready", "c")
+    assert stack.tool(story.session, "exec", argv=["touch", "word"])["status"] == "succeeded"
 
 
 @then("everything becomes Ready")

@@ -21,8 +21,9 @@ Feature: The loop brings a chain of assets back in order
 
   Scenario: Scenario 5 - a diamond syncs its foot once
     Given asset A, looked at every second, assets B and C made from A, and X made from B and C, and none is there
-    And the sync of C waits until that of X has begun, and the sync of X waits until that of C has ended
+    And the sync of C waits until that of X has begun, and the sync of X waits for the file that C's writes and for a word
     When the project is applied
+    And the word is given once C is Ready
     Then everything becomes Ready
     And B was evaluated 1 time and synced 1 time
     And C was evaluated 1 time and synced 1 time

@@ -184,7 +184,10 @@ class World:
         """Start a sandbox host at the broker of this world and wait until it is registered."""
         state = self.root / host
         state.mkdir(exist_ok=True, mode=0o711)
-        settings = self.environment(host, None, state) | environment
+        # Accounts of this run's own: the kernel counts processes per account, whoever else tests on this machine.
+        first = 700_000 + os.getpid() % 1000 * 100
+        accounts = {"SETPOINT_SANDBOX_UID_FIRST": str(first), "SETPOINT_SANDBOX_UID_COUNT": "100"}
+        settings = self.environment(host, None, state) | accounts | environment
         sandboxd = Process(host, await self.spawn("sandboxd", settings))
         self._keep(sandboxd)
         await sandboxd.said("serving")
