@@ -62,6 +62,7 @@ class Runner:
         self._jail, self._ledger, self._spool, self._tasks = jail, ledger, spool, tasks
         self.runs: dict[str, Run] = {}
         self._carried: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     @property
     def enforced(self) -> Mapping[str, str]:
@@ -73,7 +74,9 @@ class Runner:
         return any(run.spec.session == session for run in self.runs.values())
 
     def begin(self, run: Run) -> None:
-        """Carry out a run that the ledger has as running. Returns at once."""
+        """Carry out a run that the ledger has as running. Returns at once; while stopping, the run is interrupted."""
+        if self._stopping:
+            run.end("interrupted")
         self.runs[run.spec.run_id] = run
         RUNNING.set(len(self.runs))
         task = self._tasks.create_task(self._carry_out(run))
@@ -101,6 +104,7 @@ class Runner:
 
         What does not die by then is left to the next start, which proves it gone before it listens.
         """
+        self._stopping = True
         for run in self.runs.values():
             run.end("interrupted")
         if self._carried:
