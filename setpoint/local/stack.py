@@ -12,6 +12,8 @@ import contextlib
 import json
 import os
 import socket
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +24,20 @@ import httpx
 
 from migrations import runner
 from migrations.admin import ensure_api_key, ensure_join_token, ensure_tenant
+from migrations.door import Refused
+from migrations.outcome import Fault
 from setpoint import runtime
 from setpoint.identity import write_private
+from setpoint.local.account import AccountRefused
+from setpoint.local.binaries import BinariesMissing
 from setpoint.local.postgres import PostgresCluster
-from setpoint.local.process import Daemon, DaemonFailed
+from setpoint.local.postgres_process import PostgresFailed
+from setpoint.local.process import RESTARTS_PER_MINUTE_MAX, Daemon, DaemonFailed, StackFailed
 
 ROLES: Final = ("setpoint_migrate", "setpoint_gateway", "setpoint_broker", "setpoint_celld")
 _DATABASE: Final = "setpoint"
 _READY_S: Final = 30.0
+_DATABASE_LOOK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,52 +71,79 @@ class Stack:
         self.api_key = ""
         self._keepers: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[str] | None = None
+        self._is_ready = self._stopping = False
 
     @property
     def server(self) -> str:
         """Return the URL of the gateway."""
-        return f"http://127.0.0.1:{self.ports['gateway']}"
+        return f"http://127.0.0.1:{self.ports.get('gateway', self.settings.gateway_port)}"
 
     async def start(self) -> None:
-        """Start everything, in the order of what needs what. Raises DaemonFailed with the reason and the log's path."""
+        """Start everything, in the order of what needs what. Raises StackFailed with the reason and what to do.
+
+        Call ``stop`` afterwards, however this ended.
+        """
         self.failed = asyncio.get_running_loop().create_future()
-        for directory in (self.root, self.root / "logs", self.root / "secrets", self.root / "objects"):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Only this directory is opened, and only for passing through: Postgres and sandboxes run under other accounts.
-        self.root.chmod(0o711)
-        dsns = await self._database()
-        await self._first_trust(dsns)
+        try:
+            self._make_directories()
+            self._write_facts()
+            dsns = await self._database()
+            await self._first_trust(dsns)
+        except (AccountRefused, BinariesMissing, PostgresFailed) as error:
+            raise StackFailed(str(error)) from error
+        except (Fault, Refused) as error:
+            where = "SETPOINT_DATABASE_URL" if self.settings.database_url else "the embedded Postgres"
+            raise StackFailed(f"the database ({where}) cannot be used: {error}") from error
+        except OSError as error:
+            raise StackFailed(f"the state directory {self.root} cannot be used: {error}") from error
         self._plan(dsns)
+        self._say("starting " + ", ".join(self.daemons))
         for daemon in self.daemons.values():
             await daemon.start()
         if self.settings.supervise:
             self._keepers = [asyncio.create_task(self._keep(daemon)) for daemon in self.daemons.values()]
+            self._keepers.append(asyncio.create_task(self._keep_database()))
         await self.wait_ready(*self.daemons)
+        self._is_ready = True
         self._write_facts()
 
     async def stop(self) -> None:
-        """Stop the daemons (hosts first, so that sessions are handed over cleanly), then Postgres."""
+        """Stop the daemons (hosts first, so that sessions are handed over cleanly), then Postgres.
+
+        Idempotent. Raises StackFailed when Postgres does not end.
+        """
+        self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)  # one may be in the middle of a start
         for group in ("gateway", "celld", "sandboxd", "broker"):
             await asyncio.gather(*(d.stop() for name, d in self.daemons.items() if name.split("-")[0] == group))
         if self.cluster is not None:
-            await self.cluster.stop()
-        with contextlib.suppress(FileNotFoundError):
-            (self.root / "stack.json").unlink()
+            try:
+                await self.cluster.stop()
+            except PostgresFailed as error:
+                raise StackFailed(str(error)) from error
+        (self.root / "stack.json").unlink(missing_ok=True)
 
     def facts(self) -> dict[str, Any]:
-        """Return what runs where: pids, ports, database, state directory."""
-        parts = {name: {"pid": daemon.pid, "port": self.ports[name]} for name, daemon in self.daemons.items()}
+        """Return what runs where: pids with start times, ports, state directory, supervisor."""
+        parts = {name: _part(daemon.pid, self.ports[name]) for name, daemon in self.daemons.items()}
         if self.cluster is not None:
-            parts["postgres"] = {"pid": self.cluster.pid, "port": self.cluster.port}
+            parts["postgres"] = _part(self.cluster.pid, self.cluster.port)
         return {
+            "ready": self._is_ready,
             "server": self.server,
             "state_dir": str(self.root),
             "supervisor": os.getpid(),
             "supervisor_start": runtime.process_start(os.getpid()),
             "processes": parts,
         }
+
+    def _make_directories(self) -> None:
+        for directory in (self.root, self.root / "logs", self.root / "secrets", self.root / "objects"):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Only this directory is opened, and only for passing through: Postgres and sandboxes run under other accounts.
+        self.root.chmod(0o711)
 
     async def _database(self) -> dict[str, str]:
         passwords = {role: self._secret(f"{role}.password") for role in ROLES}
@@ -183,14 +218,36 @@ class Stack:
             environment["SETPOINT_OPERATOR_KEY_FILE"] = str(secrets / "operator.key")
         environment |= self.settings.extra.get(name, {})
         log_path = self.root / "logs" / f"{name}.log"
-        self.daemons[name] = Daemon(name, module, environment, log_path, self._say, arguments)
+        self.daemons[name] = Daemon(name, module, environment, log_path, self._say, arguments, self._write_facts)
 
     async def _keep(self, daemon: Daemon) -> None:
         try:
             await daemon.keep()
         except DaemonFailed as error:
-            if self.failed is not None and not self.failed.done():
-                self.failed.set_result(str(error))
+            self._fail(str(error))
+
+    async def _keep_database(self) -> None:
+        """Start the embedded Postgres again when it dies; the daemons wait for it and go on by themselves."""
+        restarts: deque[float] = deque(maxlen=RESTARTS_PER_MINUTE_MAX)
+        while self.cluster is not None and self.failed is not None:
+            await asyncio.sleep(_DATABASE_LOOK_S)
+            if self.cluster.pid is not None:
+                continue
+            if len(restarts) == restarts.maxlen and restarts[0] > time.monotonic() - 60:
+                self._fail(f"Postgres died {len(restarts) + 1} times within a minute; its log: {self.cluster.log_path}")
+                return
+            restarts.append(time.monotonic())
+            self._say("Postgres died; starting it again")
+            try:
+                await self.cluster.start()
+            except (AccountRefused, BinariesMissing, PostgresFailed) as error:
+                self._fail(str(error))
+                return
+            self._write_facts()
+
+    def _fail(self, why: str) -> None:
+        if self.failed is not None and not self.failed.done():
+            self.failed.set_result(why)
 
     async def wait_ready(self, *names: str) -> None:
         """Wait, bounded, until these daemons say that they can serve. Raises DaemonFailed."""
@@ -218,7 +275,14 @@ class Stack:
             await asyncio.sleep(0.05)
 
     def _write_facts(self) -> None:
+        """Write down what runs now, after every start: a supervisor that is killed leaves the truth behind."""
+        if self._stopping:
+            return
         write_private(self.root / "stack.json", json.dumps(self.facts(), indent=2).encode())
+
+
+def _part(pid: int | None, port: int) -> dict[str, Any]:
+    return {"pid": pid, "port": port, "start": runtime.process_start(pid) if pid else None}
 
 
 def _numbered(name: str, n: int) -> str:

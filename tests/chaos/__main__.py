@@ -1,0 +1,161 @@
+"""``python -m tests.chaos --seed N --seconds S``: load, faults, healing, quiet, judgement. Exit 1 on a violation.
+
+Everything runs as real processes in a temporary directory. What a failed run leaves (evidence, schedule, logs) is kept
+and named; ``--judge DIR`` judges kept evidence again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from setpoint.contracts.problem import Problem
+from tests.acceptance.harness import World, world
+from tests.chaos.checker import violations
+from tests.chaos.evidence import Evidence
+from tests.chaos.load import Follower, Tenant
+from tests.chaos.nemesis import LEASE_TTL_S, Nemesis, schedule
+
+_QUIET_S = 120.0
+
+
+def main() -> int:
+    """Run, judge, and say what was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--sessions", type=int, default=3)
+    parser.add_argument("--keep", type=Path, default=Path("chaos-evidence"), help="where a failed run is kept")
+    parser.add_argument("--judge", type=Path, help="judge the evidence in this directory and run nothing")
+    chosen = parser.parse_args()
+    if chosen.judge:
+        return report([msgspec.json.decode(p.read_bytes(), type=Evidence) for p in chosen.judge.glob("*.evidence")])
+    ttl = {"SETPOINT_LEASE_TTL": f"{LEASE_TTL_S:g}s"}
+    hosts = ("celld", "celld-2", "sandboxd", "sandboxd-2")
+    with world(cell_hosts=2, sandbox_hosts=2, gateways=2, extra=dict.fromkeys(hosts, ttl)) as stack:
+        found, failures = one_run(stack, chosen.seed, chosen.seconds, chosen.sessions)
+        code = report(found, failures)
+        if code:
+            keep(stack, found, chosen.keep / f"seed-{chosen.seed}")
+    return code
+
+
+def one_run(stack: World, seed: int, seconds: float, sessions: int) -> tuple[list[Evidence], list[str]]:
+    """Load and kill for ``seconds``, heal, and return what there is to judge, and what did not come to rest."""
+    servers = [f"http://127.0.0.1:{port}" for name, port in stack.stack.ports.items() if name.startswith("gateway")]
+    ids = [stack.session(f"chaos-{seed}-{n}") for n in range(sessions)]
+    tenants = [Tenant(servers, stack.stack.api_key, session, f"s{seed}-{n}") for n, session in enumerate(ids)]
+    followers = [Follower(servers, stack.stack.api_key, session) for session in ids]
+    for tenant in tenants:
+        tenant.apply(0, "1s")
+    stop, stop_reading = threading.Event(), threading.Event()
+    working = [threading.Thread(target=tenant.work, args=(stop,), daemon=True) for tenant in tenants]
+    reading = [threading.Thread(target=follower.work, args=(stop_reading,), daemon=True) for follower in followers]
+    for thread in (*working, *reading):
+        thread.start()
+    nemesis = Nemesis(stack, say)
+    names = list(stack.stack.daemons)
+    groups = [[name for name in names if name.split("-")[0] == kind] for kind in ("celld", "sandboxd", "gateway")]
+    nemesis.run(schedule(seed, seconds, *groups), seconds)
+    stop.set()
+    nemesis.heal()
+    say("healed")
+    for thread in working:
+        thread.join(timeout=_QUIET_S)
+    for tenant in tenants:
+        tenant.apply(1_000_000, "")
+    failures = [failure for tenant in tenants if (failure := rest(stack, tenant.session))]
+    found = [collect(stack, tenant, follower) for tenant, follower in zip(tenants, followers, strict=True)]
+    stop_reading.set()
+    for tenant in tenants:
+        tenant.close()
+    say(f"faults: {json.dumps(nemesis.done)}; in all {sum(nemesis.done.values())}")
+    for line in nemesis.died_by_itself:
+        say(f"died by itself: {line}")
+    posts = [post for tenant in tenants for post in tenant.posts]
+    seen = [(len(e.events), len(e.streamed), len(e.recorder.splitlines()), len(e.marks.split())) for e in found]
+    say(f"commands {len(posts)}, attempts repeated {sum(p.failures for p in posts)}")
+    say(f"events, streamed, recorder lines, marks: {seen}")
+    return found, failures
+
+
+def rest(stack: World, session: str) -> str:
+    """Wait until a session is converged and its log stands still; return what it still did when the time was over."""
+    pause = threading.Event()
+    deadline = time.monotonic() + _QUIET_S
+    head, same_since, assets = -1, time.monotonic(), {}
+    while time.monotonic() < deadline:
+        try:
+            now = int(stack.api.session(session)["head_seq"])
+            assets = stack.assets(session)
+            open_ = [c for c in stack.api.pages(f"/v1/sessions/{session}/commands") if c["status"] in ("queued", "accepted")]
+        except Problem as problem:
+            if not problem.kind.retry:
+                raise
+            continue
+        if now != head:
+            head, same_since = now, time.monotonic()
+        settled = not open_ and all(a["state"] == "ready" and not a["stale"] for a in assets.values())
+        if settled and time.monotonic() - same_since > 1.5:
+            return ""
+        pause.wait(0.2)
+    states = {name: (a["state"], a["known"], a["pending"], a["retry_at"]) for name, a in assets.items()}
+    return f"session {session} does not come to rest within {_QUIET_S:g} s: head {head}, {states}"
+
+
+def collect(stack: World, tenant: Tenant, follower: Follower) -> Evidence:
+    """Read everything there is of one session."""
+    session = tenant.session
+    events = stack.events(session)
+    wanted = {event["data"]["resources"] for event in events if event["type"] == "resources.applied"}
+    blobs = {p.name: p.read_bytes() for p in (stack.root / "objects").glob("*/blobs/*") if p.name in wanted}
+    own = [path for path in stack.root.rglob("marks.log") if f"{tenant.posts[0].key.rsplit('-', 2)[0]}-" in path.read_text()]
+    recorders = [path.with_name("recorder.log") for path in own]
+    return Evidence(
+        session,
+        events,
+        stack.assets(session),
+        "".join(path.read_text() for path in recorders if path.exists()),
+        "".join(path.read_text() for path in own),
+        tuple(tenant.posts),
+        tuple(follower.seen),
+        blobs,
+    )
+
+
+def report(found: list[Evidence], failures: list[str] | None = None) -> int:
+    """Say every violation; return the exit code."""
+    lines = list(failures or [])
+    for evidence in found:
+        lines += [f"{evidence.session}: {line}" for line in violations(evidence)]
+    for line in lines:
+        say(f"VIOLATION {line[:1500]}")
+    say("no violation" if not lines else f"{len(lines)} violations")
+    return 1 if lines else 0
+
+
+def keep(stack: World, found: list[Evidence], place: Path) -> None:
+    """Keep what is needed to understand a failed run."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for evidence in found:
+        (place / f"{evidence.session}.evidence").write_bytes(msgspec.json.encode(evidence))
+    shutil.copytree(stack.root / "logs", place / "logs")
+    shutil.copy(stack.root / "postgres" / "postgres.log", place / "logs")
+    say(f"kept in {place}")
+
+
+def say(text: str) -> None:
+    """Say one line."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Clients of a chaos run: they post commands under keys, repeat what failed, follow the stream, and write it all down.
+
+Their history is the one account that is not the system's own. A client gives up on nothing but a definite refusal.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import httpx
+import msgspec
+
+from setpoint.client.api import Client, problem_of
+from setpoint.client.sse import follow
+from setpoint.contracts.problem import Problem
+from tests.acceptance.projects import asset, project
+from tests.chaos.evidence import Json, Post
+
+ASSETS = ("a", "b", "c")
+_SETTINGS = "cooldownInitialSecs: 1\ncooldownMaxSecs: 2\nmaxConsecutiveSyncFailures: 100000\n"
+_GIVE_UP_S = 180.0
+
+
+def chain(version: int, interval: str) -> dict[str, bytes]:
+    """Return a project of three assets in a row; with an empty interval nothing looks at them by itself."""
+    above = [[], ["a"], ["b"]]
+    assets = [asset(name, ups, interval, sync="sleep 0.2") for name, ups in zip(ASSETS, above, strict=True)]
+    files = project(*assets) | {"setpoint.yaml": _SETTINGS, "version.txt": f"{version}\n"}
+    return {path: text.encode() for path, text in files.items()}
+
+
+class Tenant:
+    """One client of one session, over all gateways in turn. Not for several threads."""
+
+    def __init__(self, servers: list[str], api_key: str, session: str, seed: str) -> None:
+        self.session, self._seed = session, seed
+        self._rng = random.Random(seed)
+        self._gateways = [Client(server, api_key) for server in servers]
+        self._no = 0
+        self._turn = 0
+        self.posts: list[Post] = []
+
+    def close(self) -> None:
+        """Close the connections."""
+        for gateway in self._gateways:
+            gateway.close()
+
+    def work(self, stop: threading.Event) -> None:
+        """Post commands until told to stop."""
+        while not stop.wait(self._rng.uniform(0.1, 0.8)):
+            self._one()
+
+    def _one(self) -> None:
+        name = self._rng.choice(ASSETS)
+        self._no += 1
+        match self._rng.choices(("drift", "sync", "evaluate", "mark", "apply", "cancel"), (8, 4, 3, 6, 2, 1))[0]:
+            case "drift":
+                self.post("drift", "tool", _exec("rm", "-f", f"{name}.txt"))
+            case "sync":
+                self.post("sync", "sync", {"select": [name]})
+            case "evaluate":
+                self.post("evaluate", "evaluate", {"select": [name] if self._rng.random() < 0.5 else []})
+            case "mark":
+                key = self._key("mark")
+                self.post("mark", "tool", _exec("sh", "-c", f"echo {key} >> marks.log"))
+            case "apply":
+                self.apply(self._no, "1s" if self._rng.random() < 0.8 else "2s")
+            case _:
+                self.post("cancel", "cancel", {"asset": name})
+
+    def apply(self, version: int, interval: str) -> str:
+        """Apply the chain; returns the command's id."""
+        files = chain(version, interval)
+        manifest = [{"path": path, "mode": 0o644, "sha256": self._blob(content)} for path, content in files.items()]
+        return self.post("apply", "apply", {"files": manifest})
+
+    def post(self, word: str, kind: str, payload: Json) -> str:
+        """Post one command until it is answered, sometimes once more after that; note it; return the command's id."""
+        key, ids, failures, refused = self._key(word), [], 0, ""
+        wanted = 2 if self._rng.random() < 0.15 else 1
+        deadline = time.monotonic() + _GIVE_UP_S
+        while len(ids) < wanted and not refused and time.monotonic() < deadline:
+            answer = self._send(
+                "POST",
+                f"/v1/sessions/{self.session}/commands",
+                content=msgspec.json.encode({"type": kind, "payload": payload}),
+                headers={"Idempotency-Key": key, "Content-Type": "application/json"},
+            )
+            if answer is not None and answer.status_code == 202:
+                ids.append(str(answer.json()["command_id"]))
+            elif answer is not None and not problem_of(answer).kind.retry:
+                refused = f"{answer.status_code} {answer.text[:300]}"
+            else:
+                failures += 1
+                time.sleep(min(0.05 * failures, 0.5))
+        self.posts.append(Post(key, kind, payload, tuple(ids), refused, failures))
+        self._no += 1
+        return ids[0] if ids else ""
+
+    def _key(self, word: str) -> str:
+        return f"{self._seed}-{self._no}-{word}"
+
+    def _blob(self, content: bytes) -> str:
+        deadline = time.monotonic() + _GIVE_UP_S
+        while True:
+            try:
+                return self._gateway().put_blob(content)
+            except Problem as problem:
+                if not problem.kind.retry or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def _send(self, method: str, path: str, *, content: bytes, headers: dict[str, str]) -> httpx.Response | None:
+        try:
+            return self._gateway().http.request(method, path, content=content, headers=headers, timeout=10.0)
+        except httpx.HTTPError:
+            return None
+
+    def _gateway(self) -> Client:
+        self._turn += 1
+        return self._gateways[self._turn % len(self._gateways)]
+
+
+def _exec(*argv: str) -> Json:
+    return {"name": "exec", "args": {"argv": list(argv)}}
+
+
+class Follower:
+    """One reader of a session's stream, which resumes after what it has seen, at one gateway after the other."""
+
+    def __init__(self, servers: list[str], api_key: str, session: str) -> None:
+        self._servers, self._api_key, self._session = servers, api_key, session
+        self.seen: list[int] = []
+
+    def work(self, stop: threading.Event) -> None:
+        """Follow until told to stop; a connection lives at most a few seconds."""
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            with Client(self._servers[turn % len(self._servers)], self._api_key) as client:
+                after = self.seen[-1] if self.seen else 0
+                try:
+                    for event in follow(client, self._session, after, deadline_s=time.monotonic() + 5.0):
+                        self.seen.append(int(event["seq"]))
+                        if stop.is_set():
+                            return
+                except TimeoutError:
+                    continue
