@@ -72,6 +72,13 @@ def check_peer(
     return claims, grant.verify_proof(headers.get(PROOF_HEADER, ""), claims, audience, now_s)
 
 
+def open_private(path: str, flags: int) -> int:
+    """Open a file that only its owner may even read: an ``opener`` for lock files, which any reader could hold."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.fchmod(descriptor, 0o600)  # an earlier version made it readable
+    return descriptor
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

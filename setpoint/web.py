@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import prometheus_client
 from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from setpoint import failpoints, runtime
 from setpoint.contracts import codec, limits
@@ -113,12 +115,37 @@ async def _measure_loop_lag() -> None:
 
 
 async def serve_app(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Start an application; returns its runner (call ``cleanup``) and the port it really listens on."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    """Start an application; returns its runner (call ``cleanup``) and the port it really listens on.
+
+    A connection that has not sent a whole request head in ``limits.HTTP_IDLE_S_MAX`` is closed, however it dribbles.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=limits.HTTP_IDLE_S_MAX
+    )
     await runner.setup()
+    _ignore_odd_expectations(runner)
     site = web.TCPSite(runner, host, port, backlog=512)
     await site.start()
     return runner, int(runner.addresses[0][1])
+
+
+def _ignore_odd_expectations(runner: web.AppRunner) -> None:
+    """Drop ``Expect`` headers that ask for anything but 100-continue before anybody looks at them.
+
+    aiohttp refuses them ahead of every middleware and repeats their bytes: what is no UTF-8 became a 500.
+    """
+    server = runner.server
+    assert server is not None
+    make = server.request_factory
+
+    def make_request(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
+        if message.headers.get("Expect", "100-continue").lower() != "100-continue":
+            kept = CIMultiDict(message.headers)
+            del kept["Expect"]
+            message = message._replace(headers=CIMultiDictProxy(kept))
+        return make(message, *rest)
+
+    server.request_factory = make_request
 
 
 class Peer:

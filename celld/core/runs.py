@@ -135,6 +135,8 @@ def _cancelled(turn: Turn, run: Execution) -> None:
     elif asset is not None and asset.sync is not None and mine and asset.sync.ended:
         _lost(turn, run, "cancelled")
     else:
+        if mine and asset is not None and asset.evaluation is not None:
+            fruitless.supersede(turn, run.asset)  # its verification, which ends with it
         until = turn.stamp(guardrail.cooldown_s(turn.state.settings, 1)) if mine else None
         turn.emit(
             "sync.cancelled",

@@ -71,10 +71,11 @@ def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
         entry = turn.state.requested.first()
         if entry is None or (limit is not None and turn.state.syncing >= limit):
             return
-        _once(begun, "sync", entry[1])
         if sync.is_gated(turn.asset(entry[1])):
+            _once(begun, "withdrawal", entry[1])  # a manual sync may start in its place
             sync.withdraw(turn, entry[1], "blocked")
         else:
+            _once(begun, "sync", entry[1])
             sync.start(turn, entry[1])
 
 

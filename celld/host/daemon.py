@@ -31,7 +31,7 @@ from migrations import door, outcome
 from setpoint import runtime
 from setpoint.brokerlink import BrokerLink
 from setpoint.contracts import limits
-from setpoint.identity import Identity
+from setpoint.identity import Identity, open_private
 from setpoint.objects import open_store
 from setpoint.web import serve_app
 
@@ -265,7 +265,7 @@ async def _zygote() -> AsyncIterator[Zygote]:
 def _locked(state_dir: Path) -> Any:
     """Hold this state directory alone."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (state_dir / "celld.lock").open("w") as file:
+    with open(state_dir / "celld.lock", "w", opener=open_private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

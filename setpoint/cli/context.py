@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from setpoint.cli.plain import plain
 from setpoint.contracts.problem import Problem
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def session_of(flag: str | None) -> str:
 
 def note(text: str) -> None:
     """Print a line for the person at the terminal, on stderr."""
-    click.echo(text, err=True)
+    click.echo(plain(text, keep_lines=True), err=True)
 
 
 def emit(value: object, columns: Sequence[tuple[str, str]] = ()) -> None:
@@ -132,6 +133,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, 
     """Print rows as a table that fits the terminal; plain and unabridged when stdout is no terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not sys.stdout.isatty():
         lines = [[title for title, _ in columns], *([_text(row.get(key)) for _, key in columns] for row in rows)]
@@ -143,7 +145,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, 
     for title, _ in columns:
         table.add_column(title)
     for row in rows:
-        table.add_row(*(_text(row.get(key)) for _, key in columns))
+        table.add_row(*(Text(_text(row.get(key))) for _, key in columns))
     Console().print(table)
 
 
@@ -152,4 +154,4 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, list | tuple):
         return ",".join(_text(item) for item in value) or "-"
-    return str(value)
+    return plain(str(value))

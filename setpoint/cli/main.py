@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from setpoint.cli.context import note
 from setpoint.contracts.problem import Problem
 
 _COMMANDS: Final = {
@@ -95,5 +96,5 @@ def print_problem(problem: Problem) -> None:
     for fault in problem.errors:
         place = ":".join(str(part) for part in (fault.file, fault.line, fault.column) if part) or fault.pointer
         hint = f" ({fault.hint})" if fault.hint else ""
-        click.echo(f"{place + ': ' if place else ''}{fault.message}{hint} [{fault.code}]", err=True)
-    click.echo(f"setpoint: {problem.detail} [{problem.code}]", err=True)
+        note(f"{place + ': ' if place else ''}{fault.message}{hint} [{fault.code}]")
+    note(f"setpoint: {problem.detail} [{problem.code}]")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from setpoint.cli.plain import plain
+
 Event = Mapping[str, Any]
 
 _GOOD, _BAD, _BUSY, _QUIET = "green", "red", "yellow", "bright_black"
@@ -100,4 +102,4 @@ def line(event: Event) -> tuple[str, str]:
     """Return (colour, line) with seq, time of day and asset in fixed columns."""
     colour, text = sentence(event)
     clock = str(event["at"])[11:23]
-    return colour, f"{event['seq']:>5}  {clock}  {event.get('asset') or '':<20} {text}"
+    return colour, plain(f"{event['seq']:>5}  {clock}  {event.get('asset') or '':<20} {text}")

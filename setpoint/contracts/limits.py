@@ -22,6 +22,9 @@ SSE_BUFFER_BYTES_MAX: Final = 256 * KIB
 SSE_HEARTBEAT_S: Final = 15.0
 SSE_WRITE_S_MAX: Final = 20.0
 SSE_CLIENTS_MAX: Final = 2000
+SSE_CLIENTS_PER_TENANT_MAX: Final = 500
+HTTP_IDLE_S_MAX: Final = 60.0
+COSTLY_PER_TENANT_MAX: Final = 2  # compiles, and large blobs on their way, at a time
 
 # Projects
 MANIFEST_FILE_BYTES_MAX: Final = 256 * KIB

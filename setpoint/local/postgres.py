@@ -23,12 +23,13 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 from urllib.parse import quote
 
 from migrations import named
 from migrations.door import connect
 from setpoint import runtime
+from setpoint.identity import open_private
 from setpoint.local import account as accounts
 from setpoint.local import binaries
 from setpoint.local.postgres_process import PostgresFailed, Postmaster, drop_stale_pid_file
@@ -152,7 +153,7 @@ class PostgresCluster:
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         """Hold the state directory against a second supervisor that starts at the same moment."""
-        with (self.state_dir / "lock").open("w") as lock:
+        with _open_lock(self.state_dir / "lock") as lock:
             try:
                 async with asyncio.timeout(_LOCK_S):
                     while not _try_lock(lock.fileno()):
@@ -205,6 +206,9 @@ class PostgresCluster:
     async def _wait_ready(self, postmaster: Postmaster) -> bool:
         try:
             facts = await postmaster.wait_ready(self.cluster_dir, _READY_S)
+        except asyncio.CancelledError:
+            await postmaster.end()  # nobody else knows of it yet
+            raise
         except TimeoutError:
             await postmaster.end()
             raise PostgresFailed(f"Postgres is not ready after {_READY_S:g} s; its log: {self.log_path}") from None
@@ -292,6 +296,10 @@ def _environment(bin_dir: Path) -> dict[str, str]:
 def _write_private(path: Path, text: str) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+
+
+def _open_lock(path: Path) -> TextIO:
+    return open(path, "w", opener=open_private)
 
 
 def _try_lock(fd: int) -> bool:

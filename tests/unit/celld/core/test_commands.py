@@ -270,6 +270,24 @@ def test_cancel_of_a_sync_may_end_before_it_and_the_trigger_is_spent() -> None:
     assert world.docs["b"]["state"] == "ready"
 
 
+def test_cancel_of_a_sync_that_is_verified_ends_the_verification_too() -> None:
+    world = ready(*CHAIN)
+    world.evaluate_s["a"] = 600.0
+    world.command("sync", {"select": ["a"]})
+    world.run(15)
+    assert world.docs["a"]["pending"]["verify"]
+    world.command("cancel", {"asset": "a"})
+    world.run(1)
+    (started,) = world.events("evaluation.started", "a", world.events("sync.started", "a")[-1].seq)
+    (failed,) = world.events("evaluation.failed", "a", started.seq)
+    (cancelled,) = world.events("sync.cancelled", "a")
+    assert (failed.execution_id, failed.data["reason"]) == (cancelled.execution_id, "superseded")
+    assert failed.seq < cancelled.seq
+    world.evaluate_s["a"] = 1.0
+    world.run(60)
+    assert world.docs["a"]["state"] == "ready"
+
+
 def test_cancel_of_a_sync_command_ends_it_when_its_runs_have_died() -> None:
     world = ready(*CHAIN, asset("d"))
     command_id = world.command("sync", {"select": ["a", "d", "b"]})
