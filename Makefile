@@ -5,6 +5,7 @@ SETPOINT_VENV ?= .venv
 VENV := $(abspath $(SETPOINT_VENV))
 BIN := $(VENV)/bin
 TESTS ?= tests/unit tests/property tests/integration tests/acceptance
+WORKERS ?= 3
 SEED ?= 1
 DURATION_S ?= 60
 
@@ -20,8 +21,8 @@ setup: ## make or refresh the virtual environment (the other words do this by th
 demo: setup ## start the whole stack in a temporary directory and watch a project converge
 	@"$(BIN)/setpoint" demo
 
-test: setup ## run all tests (TESTS=path for some)
-	@"$(BIN)/python" -m pytest -q $(TESTS)
+test: setup ## run all tests (TESTS=path for some, WORKERS=0 for one at a time)
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATION_S=n)
 	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --seconds $(DURATION_S)
