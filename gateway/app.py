@@ -15,7 +15,7 @@ from gateway import middleware, openapi
 from gateway.auth import Authenticator
 from gateway.compile_worker import CompilePool
 from gateway.config import Config
-from gateway.edge import Edge, Streams, blob_room
+from gateway.edge import Edge, Shares, Streams, blob_room
 from gateway.links import CellLinks
 from gateway.pages import SharedPages
 from gateway.route import Route
@@ -26,7 +26,12 @@ from gateway.watcher import Watcher
 from setpoint import objects, runtime
 from setpoint import web as shared
 from setpoint.brokerlink import BrokerLink
-from setpoint.contracts.limits import REQUEST_BYTES_MAX, SSE_CLIENTS_MAX
+from setpoint.contracts.limits import (
+    COSTLY_PER_TENANT_MAX,
+    REQUEST_BYTES_MAX,
+    SSE_CLIENTS_MAX,
+    SSE_CLIENTS_PER_TENANT_MAX,
+)
 from setpoint.identity import Identity
 
 _READY_S: Final = 2.0
@@ -47,8 +52,10 @@ def build_edge(config: Config) -> tuple[Edge, Identity]:
         pages=SharedPages(functools.partial(events.page, database)),
         links=CellLinks(identity, functools.partial(hosts.ready, database), watcher.note),
         broker=BrokerLink(identity, config.brokers, join_token=config.join_token),
-        streams=Streams(SSE_CLIENTS_MAX),
+        streams=Streams(SSE_CLIENTS_MAX, SSE_CLIENTS_PER_TENANT_MAX),
         blob_room=blob_room(),
+        blob_shares=Shares(COSTLY_PER_TENANT_MAX),
+        compile_shares=Shares(COSTLY_PER_TENANT_MAX),
     )
     return edge, identity
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -18,10 +20,13 @@ from gateway.store.database import Database
 from gateway.watcher import Watcher
 from setpoint.brokerlink import BrokerLink
 from setpoint.contracts.codec import canonical_json
+from setpoint.contracts.problem import Problem
 from setpoint.objects import ObjectStore
 
 _BLOBS_AT_ONCE: Final = 4
 """Large blobs being received at a time: with 64 MiB each this bounds the memory that uploads may take."""
+
+_SHARE_S_MAX: Final = 20.0
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
@@ -40,26 +45,51 @@ class Edge:
     broker: BrokerLink
     streams: Streams
     blob_room: asyncio.Semaphore
+    blob_shares: Shares
+    compile_shares: Shares
 
 
 class Streams:
-    """How many streams are open, of those that may be."""
+    """How many streams are open, of those that may be: ``most`` in all, ``each`` of one tenant."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self.open = most, 0
-
-    def full(self) -> bool:
-        """Tell whether no further stream may be opened."""
-        return self.open >= self._most
+    def __init__(self, most: int, each: int) -> None:
+        self._most, self._each = most, each
+        self._open: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Count one stream for the length of the block."""
-        self.open += 1
+    def one(self, tenant_id: str) -> Iterator[None]:
+        """Count one stream for the length of the block. Raises Problem quota-exceeded when it is one too many."""
+        if self._open[tenant_id] >= self._each or self._open.total() >= self._most:
+            raise Problem("quota-exceeded", "too many streams are open here", retry_after_s=5)
+        self._open[tenant_id] += 1
         try:
             yield
         finally:
-            self.open -= 1
+            self._open[tenant_id] -= 1
+            if not self._open[tenant_id]:
+                del self._open[tenant_id]
+
+
+class Shares:
+    """Costly work of which one tenant may do ``each`` at a time, so that no other tenant waits behind all of it."""
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def one(self, tenant_id: str) -> AsyncIterator[None]:
+        """Wait for a share, and hold it for the length of the block. Raises Problem quota-exceeded after a while."""
+        gate = self._gates.setdefault(tenant_id, asyncio.Semaphore(self._each))
+        try:
+            async with asyncio.timeout(_SHARE_S_MAX):
+                await gate.acquire()
+        except TimeoutError:
+            raise Problem("quota-exceeded", "too much of this is under way already", retry_after_s=2) from None
+        try:
+            yield
+        finally:
+            gate.release()
 
 
 def blob_room() -> asyncio.Semaphore:
@@ -70,6 +100,11 @@ def blob_room() -> asyncio.Semaphore:
 def principal(request: web.Request) -> Principal:
     """Return who is asking; the middleware has put it there."""
     return request[PRINCIPAL]
+
+
+def is_gone(request: web.Request) -> bool:
+    """Tell whether the client has closed its connection: nobody says so to a route that waits."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def answer(body: object, status: int = 200, **headers: str) -> web.Response:

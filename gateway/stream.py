@@ -14,7 +14,7 @@ import prometheus_client
 from aiohttp import web
 
 from gateway import sse
-from gateway.edge import Edge, principal
+from gateway.edge import Edge, is_gone, principal
 from gateway.watcher import Tail
 from setpoint.contracts import limits
 from setpoint.contracts.problem import Problem
@@ -25,8 +25,6 @@ _SENT: Final = prometheus_client.Counter("setpoint_gateway_stream_events", "Even
 
 async def follow(edge: Edge, request: web.Request, session_id: str, after: int) -> web.StreamResponse:
     """Send the log after a seq, and go on as it grows. Raises Problem quota-exceeded before anything is sent."""
-    if edge.streams.full():
-        raise Problem("quota-exceeded", "too many streams are open here", retry_after_s=5)
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream",
@@ -34,8 +32,9 @@ async def follow(edge: Edge, request: web.Request, session_id: str, after: int) 
             "X-Accel-Buffering": "no",
         }
     )
-    await response.prepare(request)
-    with edge.streams.one(), edge.watcher.follow(principal(request).tenant_id, session_id) as tail:
+    tenant_id = principal(request).tenant_id
+    with edge.streams.one(tenant_id), edge.watcher.follow(tenant_id, session_id) as tail:
+        await response.prepare(request)
         _CLIENTS.inc()
         try:
             await _Stream(edge, request, response, tail, session_id, after).run()
@@ -65,7 +64,10 @@ class _Stream:
             if not await self._advance():
                 return
             wait_s = self._said_s + limits.SSE_HEARTBEAT_S - time.monotonic()
-            await self._tail.beyond(self._cursor, max(0.0, wait_s))
+            # Looked at once a second: a client that has gone must not hold its place until the next heartbeat.
+            await self._tail.beyond(self._cursor, min(limits.POLL_S, max(0.0, wait_s)))
+            if is_gone(self._request):
+                return
             if time.monotonic() - self._said_s >= limits.SSE_HEARTBEAT_S:
                 if not await self._may_go_on():
                     return

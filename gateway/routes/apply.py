@@ -22,8 +22,9 @@ from setpoint.objects import ObjectMissing, ObjectStore, blob_key
 async def admit_project(edge: Edge, tenant_id: str, payload: Mapping[str, Any]) -> admit.Request:
     """Compile and store a project; return the command that applies it. Raises Problem with every fault."""
     sent = admit.read_as(payload, shapes.ApplyProject, "/payload")
-    sources = await asyncio.to_thread(_judge_and_read, edge.objects, tenant_id, sent.files)
-    compiled = await _compile(edge.compiler, sources)
+    async with edge.compile_shares.one(tenant_id):
+        sources = await asyncio.to_thread(_judge_and_read, edge.objects, tenant_id, sent.files)
+        compiled = await _compile(edge.compiler, sources)
     manifest = project.manifest(sent.files)
     resources_sha, files_sha = sha256_hex(compiled), sha256_hex(manifest)
     await asyncio.to_thread(edge.objects.put, blob_key(tenant_id, resources_sha), compiled)

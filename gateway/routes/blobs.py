@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
@@ -29,7 +30,7 @@ async def put(edge: Edge, request: web.Request) -> web.StreamResponse:
         raise _too_large()
     # Small blobs, which are nearly all, never wait for the room that slow large ones may hold.
     is_small = request.content_length is not None and request.content_length <= _SMALL_BYTES
-    async with contextlib.nullcontext() if is_small else _Room(edge.blob_room):
+    async with contextlib.nullcontext() if is_small else _room(edge, request):
         content = await _read(request, sha256)
         is_new = await asyncio.to_thread(edge.objects.size, key) is None
         await asyncio.to_thread(edge.objects.put, key, content)
@@ -49,7 +50,7 @@ async def head(edge: Edge, request: web.Request) -> web.StreamResponse:
 async def get(edge: Edge, request: web.Request) -> web.StreamResponse:
     """Return a blob's bytes."""
     key, sha256 = _key(request)
-    async with _Room(edge.blob_room):
+    async with _room(edge, request):
         try:
             content = await asyncio.to_thread(edge.objects.get, key)
         except ObjectMissing as error:
@@ -58,21 +59,19 @@ async def get(edge: Edge, request: web.Request) -> web.StreamResponse:
         return web.Response(body=content, content_type="application/octet-stream", headers=headers)
 
 
-class _Room:
-    """Room for one blob in memory; a caller that waits too long is told to come again."""
-
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room = room
-
-    async def __aenter__(self) -> None:
+@contextlib.asynccontextmanager
+async def _room(edge: Edge, request: web.Request) -> AsyncIterator[None]:
+    """Hold room for one blob in memory, of which one tenant gets a part; who waits too long is told to come again."""
+    async with edge.blob_shares.one(principal(request).tenant_id):
         try:
             async with asyncio.timeout(_ROOM_S_MAX):
-                await self._room.acquire()
+                await edge.blob_room.acquire()
         except TimeoutError:
             raise Problem("unavailable", "too many blobs are on their way", retry_after_s=2) from None
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._room.release()
+        try:
+            yield
+        finally:
+            edge.blob_room.release()
 
 
 async def _read(request: web.Request, sha256: str) -> bytes:
@@ -119,7 +118,7 @@ ROUTES: Final = (
         put,
         "Store a blob",
         ((201, "Stored now.", dict), (200, "It was stored before.", dict)),
-        ("payload-too-large", "validation-failed"),
+        ("payload-too-large", "validation-failed", "quota-exceeded"),
         body=_BYTES,
     ),
     Route(
@@ -130,5 +129,5 @@ ROUTES: Final = (
         ((200, "It is; Content-Length is its size.", None),),
         ("not-found",),
     ),
-    Route("GET", _PATH, get, "Read a blob", ((200, "Its bytes.", _BYTES),), ("not-found",)),
+    Route("GET", _PATH, get, "Read a blob", ((200, "Its bytes.", _BYTES),), ("not-found", "quota-exceeded")),
 )

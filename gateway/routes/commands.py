@@ -96,6 +96,7 @@ _POST_PROBLEMS: Final = (
     "invalid-transition",
     "idempotency-mismatch",
     "inbox-full",
+    "quota-exceeded",
     "dependency-cycle",
     "unknown-reference",
 )

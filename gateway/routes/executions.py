@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 
 from gateway import cursor, execution, shapes
-from gateway.edge import Edge, answer, page_answer, principal
+from gateway.edge import Edge, answer, is_gone, page_answer, principal
 from gateway.output import Chunk, read_output
 from gateway.route import PageOf, Route
 from gateway.store import events, sessions
@@ -63,7 +63,8 @@ async def output(edge: Edge, request: web.Request) -> web.StreamResponse:
     session_id, found = await _find(edge, request)
     chunk = await read_output(edge, principal(request).tenant_id, session_id, found, step, stream, offset)
     if follows:
-        return await _follow(edge, request, session_id, found, step, stream, chunk)
+        with edge.streams.one(principal(request).tenant_id):
+            return await _follow(edge, request, session_id, found, step, stream, chunk)
     headers = {"Setpoint-Next-Offset": str(chunk.next_offset), "Setpoint-Eof": "true" if chunk.eof else "false"}
     if chunk.truncated:
         headers["Setpoint-Truncated"] = "true"
@@ -89,7 +90,8 @@ async def _follow(
         if chunk.content:
             async with asyncio.timeout(limits.SSE_WRITE_S_MAX):
                 await response.write(chunk.content)
-        if chunk.eof or edge.watcher.closed or asyncio.get_running_loop().time() > deadline:
+        is_over = edge.watcher.closed or asyncio.get_running_loop().time() > deadline
+        if chunk.eof or is_over or is_gone(request):
             return response
         if not chunk.content:
             await asyncio.sleep(_FOLLOW_POLL_S)
@@ -147,7 +149,7 @@ ROUTES: Final = (
         output,
         "Read what a step printed",
         ((200, "Bytes.", _BYTES),),
-        ("not-found",),
+        ("not-found", "quota-exceeded"),
         ("step", "stream", "offset", "follow"),
     ),
 )

@@ -11,7 +11,7 @@ from setpoint import runtime
 from setpoint.contracts import grant
 from setpoint.contracts.grant import TokenRefused
 from setpoint.contracts.hint import Role
-from setpoint.identity import PROOF_HEADER, Identity, check_peer, write_private
+from setpoint.identity import PROOF_HEADER, Identity, check_peer, open_private, write_private
 
 BROKER = Ed25519PrivateKey.generate()
 KEYS = {"b1": grant.public_text(BROKER)}
@@ -98,3 +98,14 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_lock_file_can_be_held_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("")
+    path.chmod(0o644)  # who can read a file can lock it
+    with open(path, "w", opener=open_private):
+        assert path.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(OSError):
+        open(tmp_path / "link", "w", opener=open_private)
