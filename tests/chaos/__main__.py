@@ -95,7 +95,8 @@ def rest(stack: World, session: str) -> str:
         try:
             now = int(stack.api.session(session)["head_seq"])
             assets = stack.assets(session)
-            open_ = [c for c in stack.api.pages(f"/v1/sessions/{session}/commands") if c["status"] in ("queued", "accepted")]
+            posted = stack.api.pages(f"/v1/sessions/{session}/commands")
+            open_ = [command for command in posted if command["status"] in ("queued", "accepted")]
         except Problem as problem:
             if not problem.kind.retry:
                 raise
@@ -116,14 +117,16 @@ def collect(stack: World, tenant: Tenant, follower: Follower) -> Evidence:
     events = stack.events(session)
     wanted = {event["data"]["resources"] for event in events if event["type"] == "resources.applied"}
     blobs = {p.name: p.read_bytes() for p in (stack.root / "objects").glob("*/blobs/*") if p.name in wanted}
-    own = [path for path in stack.root.rglob("marks.log") if f"{tenant.posts[0].key.rsplit('-', 2)[0]}-" in path.read_text()]
-    recorders = [path.with_name("recorder.log") for path in own]
+    started = {event["execution_id"]: event["seq"] for event in events if event["type"] == "sync.started"}
+    recorders = [path.read_text() for path in stack.root.rglob("recorder.log")]
+    mine = [(started[text.split()[2]], text) for text in recorders if text.split()[2] in started]
+    marks = [path.read_text() for path in stack.root.rglob("marks.log")]
     return Evidence(
         session,
         events,
         stack.assets(session),
-        "".join(path.read_text() for path in recorders if path.exists()),
-        "".join(path.read_text() for path in own),
+        "".join(text for _, text in sorted(mine)),  # a session that moved has had several workspaces
+        "".join(text for text in marks if text.startswith(f"{tenant.seed}-")),
         tuple(tenant.posts),
         tuple(follower.seen),
         blobs,

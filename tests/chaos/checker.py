@@ -203,7 +203,7 @@ def fold(evidence: Evidence) -> Iterator[str]:
         wrong = {key: (value, stored.get(key)) for key, value in said.items() if stored.get(key) != value}
         if wrong:
             yield f"{asset.name}, by fold and table: {wrong}"
-    if state.executions.values() and (left := [run.id for run in state.executions.values()]):
+    if left := [run.id for run in state.executions.values()]:
         yield f"the fold still has executions {left}"
     if state.commands:
         yield f"the fold still has commands {sorted(state.commands)}"

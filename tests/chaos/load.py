@@ -35,9 +35,10 @@ class Tenant:
     """One client of one session, over all gateways in turn. Not for several threads."""
 
     def __init__(self, servers: list[str], api_key: str, session: str, seed: str) -> None:
-        self.session, self._seed = session, seed
+        self.session, self.seed = session, seed
         self._rng = random.Random(seed)
         self._gateways = [Client(server, api_key) for server in servers]
+        self._pause = threading.Event()
         self._no = 0
         self._turn = 0
         self.posts: list[Post] = []
@@ -78,7 +79,8 @@ class Tenant:
 
     def post(self, word: str, kind: str, payload: Json) -> str:
         """Post one command until it is answered, sometimes once more after that; note it; return the command's id."""
-        key, ids, failures, refused = self._key(word), [], 0, ""
+        ids: list[str] = []
+        key, failures, refused = self._key(word), 0, ""
         wanted = 2 if self._rng.random() < 0.15 else 1
         deadline = time.monotonic() + _GIVE_UP_S
         while len(ids) < wanted and not refused and time.monotonic() < deadline:
@@ -94,13 +96,13 @@ class Tenant:
                 refused = f"{answer.status_code} {answer.text[:300]}"
             else:
                 failures += 1
-                time.sleep(min(0.05 * failures, 0.5))
+                self._pause.wait(min(0.05 * failures, 0.5))
         self.posts.append(Post(key, kind, payload, tuple(ids), refused, failures))
         self._no += 1
         return ids[0] if ids else ""
 
     def _key(self, word: str) -> str:
-        return f"{self._seed}-{self._no}-{word}"
+        return f"{self.seed}-{self._no}-{word}"
 
     def _blob(self, content: bytes) -> str:
         deadline = time.monotonic() + _GIVE_UP_S
@@ -110,7 +112,7 @@ class Tenant:
             except Problem as problem:
                 if not problem.kind.retry or time.monotonic() > deadline:
                     raise
-                time.sleep(0.1)
+                self._pause.wait(0.1)
 
     def _send(self, method: str, path: str, *, content: bytes, headers: dict[str, str]) -> httpx.Response | None:
         try:

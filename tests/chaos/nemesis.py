@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.acceptance.harness import World
@@ -71,7 +72,7 @@ class Nemesis:
         """Execute the faults; returns after ``seconds``."""
         self._began = time.monotonic()
         for fault in faults:
-            self._later(fault.at_s, lambda fault=fault: self._strike(fault))
+            self._later(fault.at_s, partial(self._strike, fault))
         pause = threading.Event()
         while (now_s := time.monotonic() - self._began) < seconds:
             self._restart_the_dead()
@@ -96,7 +97,7 @@ class Nemesis:
             try:
                 self._world.run(stack.wait_ready(*stack.daemons))
                 return
-            except Exception as error:  # noqa: BLE001 - a daemon may die once more; the deadline says when to give up
+            except Exception as error:
                 if time.monotonic() > deadline:
                     raise
                 self._say(f"not ready yet: {error}")
@@ -113,7 +114,9 @@ class Nemesis:
             "zygote": self._kill_zygote,
             "postgres": self._kill_postgres,
         }[fault.kind](fault)
-        self._say(f"{fault.at_s:6.1f} s {fault.kind} {fault.target} for {fault.lasts_s:.1f} s{'' if hit else ': missed'}")
+        self._say(
+            f"{fault.at_s:6.1f} s {fault.kind} {fault.target} for {fault.lasts_s:.1f} s{'' if hit else ': missed'}"
+        )
         if hit:
             name = f"{fault.kind} {fault.target}"
             self.done[name] = self.done.get(name, 0) + 1
