@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from setpoint.cli import context, wait
+from setpoint.cli import context, progress, wait
 
 COLUMNS = (
     ("ASSET", "name"),
@@ -44,7 +44,7 @@ def status(named: str | None, check: bool) -> None:
     name = context.session_of(named)
     with context.client() as api:
         assets = [row(asset) for asset in api.pages(f"/v1/sessions/{name}/assets")]
-    context.emit(assets, COLUMNS)
+    context.emit(assets, COLUMNS, empty=f"session {name} has no assets yet; next: setpoint apply DIR -s {name}")
     if check and not all(asset.get("state") == "ready" for asset in assets):
         raise click.exceptions.Exit(context.EXIT_NEGATIVE)
 
@@ -55,7 +55,7 @@ def _run(named: str | None, kind: str, payload: dict[str, Any], waits: bool, tim
         answer = api.command(name, kind, payload)
         if waits:
             try:
-                answer = wait.for_command(api, name, answer["command_id"], timeout)
+                answer = wait.for_command(api, name, answer["command_id"], timeout, progress.show)
             except TimeoutError:
                 context.note(f"setpoint: {kind} has not ended after {timeout:g} s; it goes on")
                 raise click.exceptions.Exit(context.EXIT_TIMEOUT) from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from setpoint.cli import table
 from setpoint.cli.plain import plain
 from setpoint.contracts.problem import Problem
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from setpoint.client.api import Client
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
+OUTPUTS: Final = ("table", "json")
 EXIT_NEGATIVE: Final = 1
-EXIT_USAGE: Final = 2
 EXIT_TIMEOUT: Final = 6
+EXIT_UNAVAILABLE: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,18 @@ def profile_path(environ: Mapping[str, str]) -> Path:
 
 
 def load_profile(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the profile named by SETPOINT_PROFILE (default ``default``), empty when there is none."""
+    """Return the profile named by SETPOINT_PROFILE (default ``default``), empty when there is none.
+
+    Raises click.ClickException when the file cannot be used.
+    """
     path = profile_path(environ)
     if not path.exists():
         return {}
-    profiles = json.loads(path.read_text())
-    return dict(profiles.get(environ.get("SETPOINT_PROFILE") or "default", {}))
+    try:
+        profiles = json.loads(path.read_text())
+        return {str(key): str(value) for key, value in profiles.get(_profile_name(environ), {}).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise click.ClickException(f"the profile {path} cannot be used ({error}); mend or remove it") from error
 
 
 def save_profile(environ: Mapping[str, str], values: Mapping[str, str]) -> Path:
@@ -60,16 +67,25 @@ def save_profile(environ: Mapping[str, str], values: Mapping[str, str]) -> Path:
     path = profile_path(environ)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     profiles = json.loads(path.read_text()) if path.exists() else {}
-    profiles[environ.get("SETPOINT_PROFILE") or "default"] = dict(values)
+    profiles[_profile_name(environ)] = dict(values)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(profiles, file, indent=2)
     return path
 
 
+def _profile_name(environ: Mapping[str, str]) -> str:
+    return environ.get("SETPOINT_PROFILE") or "default"
+
+
 def _secret(environ: Mapping[str, str], name: str) -> str:
     path = environ.get(name + "_FILE")
-    return Path(path).read_text().strip() if path else environ.get(name, "")
+    if not path:
+        return environ.get(name, "")
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise click.ClickException(f"{name}_FILE: cannot read {path}: {error.strerror}") from error
 
 
 def settings() -> Settings:
@@ -78,6 +94,8 @@ def settings() -> Settings:
     environ = os.environ
     profile = load_profile(environ)
     output = flags.get("output") or environ.get("SETPOINT_OUTPUT") or "table"
+    if output not in OUTPUTS:
+        raise click.UsageError(f"SETPOINT_OUTPUT={output!r} is none of {', '.join(OUTPUTS)}")
     return Settings(
         server=flags.get("server") or environ.get("SETPOINT_SERVER") or profile.get("server") or DEFAULT_SERVER,
         api_key=_secret(environ, "SETPOINT_API_KEY") or profile.get("api_key", ""),
@@ -115,43 +133,34 @@ def session_of(flag: str | None) -> str:
     raise click.UsageError("which session? give --session NAME (setpoint session ls shows them)")
 
 
+def as_json() -> bool:
+    """Tell whether data is wanted as JSON."""
+    return settings().output == "json"
+
+
 def note(text: str) -> None:
     """Print a line for the person at the terminal, on stderr."""
     click.echo(plain(text, keep_lines=True), err=True)
 
 
-def emit(value: object, columns: Sequence[tuple[str, str]] = ()) -> None:
-    """Print data on stdout: as JSON, or as a table with ``columns`` of (title, key)."""
-    if settings().output == "json":
+def emit(value: object, columns: Sequence[tuple[str, str]] = (), *, empty: str = "") -> None:
+    """Print data on stdout: as JSON, or as a table with ``columns`` of (title, key).
+
+    ``empty`` is said on stderr instead of a table without rows.
+    """
+    if as_json():
         click.echo(json.dumps(value, indent=2, sort_keys=True))
         return
     rows: list[Any] = value if isinstance(value, list) else [value]
-    print_table(rows, columns)
+    if rows or not empty:
+        table.write(rows, columns)
+    else:
+        note(empty)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]]) -> None:
-    """Print rows as a table that fits the terminal; plain and unabridged when stdout is no terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not sys.stdout.isatty():
-        lines = [[title for title, _ in columns], *([_text(row.get(key)) for _, key in columns] for row in rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-        for line in lines:
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, _ in columns:
-        table.add_column(title)
-    for row in rows:
-        table.add_row(*(Text(_text(row.get(key))) for _, key in columns))
-    Console().print(table)
-
-
-def _text(value: object) -> str:
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, list | tuple):
-        return ",".join(_text(item) for item in value) or "-"
-    return plain(str(value))
+def done(value: object, text: str) -> None:
+    """End a command that has no data but its success: ``value`` as JSON on stdout, or ``text`` on stderr."""
+    if as_json():
+        emit(value)
+    else:
+        note(text)

@@ -5,6 +5,7 @@ Commands are imported when they are used, so that ``setpoint --help`` stays quic
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from importlib import metadata
@@ -12,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from setpoint.cli.context import note
+from setpoint.cli.context import EXIT_TIMEOUT, OUTPUTS, note
 from setpoint.contracts.problem import Problem
 
 _COMMANDS: Final = {
@@ -33,8 +34,8 @@ _COMMANDS: Final = {
 }
 
 _EPILOG: Final = (
-    "Exit codes: 0 ok, 1 negative answer (drifted, failed), 2 usage, 3 authentication, 4 not found, 5 conflict, "
-    "6 time-out of a wait, 7 server or network, 8 quota, 10 bug, 130 interrupted."
+    "Exit codes: 0 ok, 1 negative answer (drifted, failed), 2 usage or a faulty project, 3 authentication, "
+    "4 not found, 5 conflict, 6 time-out of a wait, 7 server or network, 8 quota, 10 bug, 130 interrupted."
 )
 
 
@@ -49,16 +50,52 @@ class _Lazy(click.Group):
             return None
         module = importlib.import_module(f"setpoint.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
+        _take_global_flags(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
+def _global_flags() -> tuple[click.Option, click.Option]:
+    """Make ``--server`` and ``--output`` for a command, so that they may also stand behind its name."""
+    return (
+        click.Option(["--server"], metavar="URL", expose_value=False, callback=_remember, hidden=True),
+        click.Option(
+            ["-o", "--output"],
+            type=click.Choice(OUTPUTS),
+            expose_value=False,
+            callback=_remember,
+            help="How to print data.",
+        ),
+    )
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None and param.name:
+        ctx.find_root().params[param.name] = value
+
+
+def _take_global_flags(command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _take_global_flags(child)
+    elif not any(param.name == "output" for param in command.params):
+        command.params.extend(_global_flags())
+
+
 @click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--server", metavar="URL", help="Gateway to speak to (SETPOINT_SERVER).")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), help="How to print data (SETPOINT_OUTPUT).")
+@click.option("-o", "--output", type=click.Choice(OUTPUTS), help="How to print data (SETPOINT_OUTPUT).")
 @click.version_option(metadata.version("setpoint"), prog_name="setpoint")
 def cli(server: str | None, output: str | None) -> None:
     """Setpoint keeps data at its setpoint: declare the state it should be in, and it is brought back there."""
@@ -80,6 +117,9 @@ def main() -> NoReturn:
         sys.exit(problem.kind.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except TimeoutError:
+        note("setpoint: gave up waiting; what was asked for goes on")
+        sys.exit(EXIT_TIMEOUT)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as bug:  # an entry point: say what it is and how to report it

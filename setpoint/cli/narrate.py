@@ -84,6 +84,22 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "halt.ended": (_GOOD, lambda data: "halt lifted"),
 }
 
+_HEADLINES: Final = frozenset(
+    {
+        "lease.acquired",
+        "resources.applied",
+        "workspace.materialized",
+        "workspace.lost",
+        "evaluation.failed",
+        "sync.started",
+        "sync.step_finished",
+        "sync.failed",
+        "sync.cancelled",
+        "sync.outcome_unknown",
+        "tool.finished",
+        "session.failed",
+    }
+)
 _COMMAND_COLOURS: Final = {"succeeded": _GOOD, "accepted": _QUIET}
 
 
@@ -96,6 +112,14 @@ def sentence(event: Event) -> tuple[str, str]:
         return _COMMAND_COLOURS.get(name, _BAD), f"command {data.get('type', '')} {name}".replace("  ", " ") + detail
     colour, text = _LINES.get(kind, (_QUIET, lambda data: kind.replace(".", " ").replace("_", " ")))
     return colour, text(data)
+
+
+def is_headline(event: Event) -> bool:
+    """Tell whether an event carries the story: what was found, what was done about it, what came of it."""
+    kind = str(event["type"])
+    if kind == "evaluation.completed":
+        return str(event.get("data", {}).get("verdict")).lower() != "ready"  # asset.ready says it better
+    return kind in _HEADLINES or kind.startswith("asset.")
 
 
 def line(event: Event) -> tuple[str, str]:

@@ -39,7 +39,10 @@ def read_project(directory: Path) -> dict[str, tuple[bytes, int]]:
                 "payload-too-large",
                 f"{directory} has more than {limits.PROJECT_FILES_MAX} files or {limits.PROJECT_BYTES_MAX >> 20} MiB",
             )
-        found[name] = (path.read_bytes(), 0o755 if facts.st_mode & 0o100 else 0o644)
+        try:
+            found[name] = (path.read_bytes(), 0o755 if facts.st_mode & 0o100 else 0o644)
+        except OSError as error:
+            raise click.ClickException(f"cannot read {path}: {error.strerror}") from error
     return found
 
 
@@ -55,11 +58,17 @@ def upload(api: Client, session: str, files: dict[str, tuple[bytes, int]], evalu
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def init(directory: Path) -> None:
     """Write a small project into DIRECTORY: two assets, one upstream of the other."""
-    if directory.exists() and any(directory.iterdir()):
-        raise Problem("conflict", f"{directory} is not empty")
     source = resources.files("setpoint.local").joinpath("quickstart")
-    _copy(source, directory)
-    context.note(f"wrote {directory}; next: setpoint validate {directory} && setpoint apply {directory} --wait")
+    try:
+        if directory.exists() and any(directory.iterdir()):
+            raise Problem("conflict", f"{directory} is not empty; choose another directory")
+        _copy(source, directory)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename or directory}: {error.strerror}") from error
+    context.done(
+        {"directory": str(directory)},
+        f"wrote {directory}; next: setpoint validate {directory} && setpoint apply {directory} --wait",
+    )
 
 
 def _copy(source: Any, target: Path) -> None:
@@ -82,6 +91,8 @@ def validate(directory: Path) -> None:
     if result.compiled is None:
         raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
     names = sorted(result.compiled.assets)
+    if not names:
+        context.note(f"setpoint: {directory} declares no asset (resources are read from resources/**/*.yaml)")
     context.emit({"valid": True, "assets": names}, (("VALID", "valid"), ("ASSETS", "assets")))
 
 
@@ -116,20 +127,18 @@ def ensure_session(api: Client, name: str) -> dict[str, Any]:
 
 
 def _converge(api: Client, name: str, command_id: str, after: int, timeout: float) -> None:
-    from setpoint.cli import asset, narrate
-
-    def show(event: dict[str, Any]) -> None:
-        colour, text = narrate.line(event)
-        click.secho(text, fg=colour, err=True)
+    from setpoint.cli import asset, progress
 
     try:
         ended = wait.for_command(api, name, command_id, timeout)
         if ended["status"] != "succeeded":
             raise Problem("conflict", f"apply ended as {ended['status']}: {(ended.get('result') or {}).get('message')}")
-        assets = wait.for_convergence(api, name, after, timeout, show)
+        assets = wait.for_convergence(api, name, after, timeout, progress.show_always)
     except TimeoutError:
         context.note(f"setpoint: not converged after {timeout:g} s; it goes on (setpoint status --session {name})")
         raise click.exceptions.Exit(context.EXIT_TIMEOUT) from None
     context.emit([asset.row(item) for item in assets], asset.COLUMNS)
+    if stuck := [item["name"] for item in assets if wait.is_stuck(item)]:
+        context.note(f"setpoint: suspended: {', '.join(stuck)}; see why: setpoint logs {stuck[0]} --session {name}")
     if not all(wait.is_settled(item) for item in assets):
         raise click.exceptions.Exit(context.EXIT_NEGATIVE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from setpoint.cli import context, wait
+from setpoint.cli import context, progress, wait
 from setpoint.contracts.problem import Problem
 
 COLUMNS = (("NAME", "name"), ("ID", "id"), ("STATE", "state"), ("HEAD", "head_seq"), ("CREATED", "created_at"))
@@ -19,7 +19,11 @@ def session() -> None:
 def list_() -> None:
     """List the sessions of this key's tenant."""
     with context.client() as api:
-        context.emit(list(api.pages("/v1/sessions")), COLUMNS)
+        context.emit(
+            list(api.pages("/v1/sessions")),
+            COLUMNS,
+            empty="no session yet; next: setpoint session create NAME, or setpoint apply DIR",
+        )
 
 
 @session.command()
@@ -39,7 +43,7 @@ def close(name: str, waits: bool, timeout: float) -> None:
     with context.client() as api:
         answer = api.command(name, "close", {})
         if waits:
-            answer = wait.for_command(api, name, answer["command_id"], timeout)
+            answer = wait.for_command(api, name, answer["command_id"], timeout, progress.show)
             if answer["status"] != "succeeded":
                 raise Problem("conflict", f"closing {name} ended as {answer['status']}")
         context.emit(answer, (("COMMAND", "command_id"), ("STATUS", "status")))

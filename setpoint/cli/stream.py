@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import click
 
-from setpoint.cli import context, narrate
+from setpoint.cli import context, narrate, table
 from setpoint.client.api import Client
 from setpoint.contracts.problem import Problem
 
@@ -18,13 +20,12 @@ _FOLLOW = click.option("--follow", "-f", "follows", is_flag=True, help="Go on as
 _POLL_S = 0.5
 
 
-def show(event: dict[str, Any]) -> None:
-    """Print one event on stdout: a line for a person, or JSON with ``-o json``."""
-    if context.settings().output == "json":
+def _show(event: dict[str, Any], as_json: bool) -> None:
+    if as_json:
         click.echo(json.dumps(event, sort_keys=True))
         return
     colour, text = narrate.line(event)
-    click.secho(text, fg=colour)
+    table.line(text, colour)
 
 
 @click.command()
@@ -32,18 +33,18 @@ def show(event: dict[str, Any]) -> None:
 @_FOLLOW
 @click.option("--after", default=0, show_default=True, help="Start after this seq.")
 def events(named: str | None, follows: bool, after: int) -> None:
-    """Show the events of the session, oldest first."""
-    name = context.session_of(named)
+    """Show the events of the session, oldest first. With -o json: one JSON object a line."""
+    name, as_json = context.session_of(named), context.as_json()
     with context.client() as api:
         if follows:
             from setpoint.client.sse import follow
 
             for event in follow(api, name, after, note=context.note):
-                show(event)
+                _show(event, as_json)
             return
         while page := api.events_page(name, after):
             for event in page:
-                show(event)
+                _show(event, as_json)
             after = int(page[-1]["seq"])
 
 
@@ -59,9 +60,16 @@ def _latest(api: Client, session: str, asset: str) -> dict[str, Any] | None:
 @_FOLLOW
 @click.option("--execution", help="This execution instead of the latest.")
 def logs(asset: str, named: str | None, follows: bool, execution: str | None) -> None:
-    """Show what the latest execution of ASSET printed; -f goes on to the next ones."""
+    """Show what the latest execution of ASSET printed; -f goes on to the next ones.
+
+    What went to stdout is printed on stdout, what went to stderr on stderr. With -o json: one JSON object a line, of
+    execution_id, step, name, stream and text.
+    """
     name = context.session_of(named)
     with context.client() as api:
+        api.call(
+            "GET", f"/v1/sessions/{name}/assets/{quote(asset, safe='')}"
+        )  # a wrong name is told apart from silence
         chosen = api.call("GET", f"/v1/sessions/{name}/executions/{execution}") if execution else None
         found = chosen or _latest(api, name, asset)
         if found is None and not follows:
@@ -79,20 +87,43 @@ def logs(asset: str, named: str | None, follows: bool, execution: str | None) ->
 
 def _print_execution(api: Client, session: str, execution: dict[str, Any], follows: bool) -> None:
     context.note(f"== {execution['kind']} {execution['id']} {execution['status']}")
+    as_json, printed = context.as_json(), False
     for step in execution["steps"]:
-        for stream, sink in (("stdout", sys.stdout.buffer), ("stderr", sys.stderr.buffer)):
-            offset, at_end = 0, False
-            while not at_end:
-                try:
-                    content, next_offset, at_end = api.output(session, execution["id"], step["index"], stream, offset)
-                except Problem as problem:
-                    if problem.code != "not-found":
-                        raise
-                    break
-                sink.write(content)
-                sink.flush()
-                if next_offset == offset and not at_end:
-                    if not follows:
-                        break
-                    time.sleep(_POLL_S)
-                offset = next_offset
+        how = f"exit {step['exit_code']}" if step.get("exit_code") is not None else step.get("status", "")
+        context.note(f"-- {step.get('name', step['index'])}: {how}")
+        for stream in ("stdout", "stderr"):
+            for content in _output(api, session, execution["id"], step["index"], stream, follows):
+                printed = printed or bool(content)
+                if as_json:
+                    _print_object(execution["id"], step, stream, content)
+                else:
+                    sink = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
+                    sink.write(content)
+                    sink.flush()
+    if not printed:
+        context.note("(it printed nothing)")
+
+
+def _print_object(execution_id: str, step: dict[str, Any], stream: str, content: bytes) -> None:
+    if content:
+        text = content.decode(errors="replace")
+        found = {"execution_id": execution_id, "step": step["index"], "name": step.get("name"), "stream": stream}
+        click.echo(json.dumps(found | {"text": text}))
+
+
+def _output(api: Client, session: str, execution: str, step: int, stream: str, follows: bool) -> Iterator[bytes]:
+    """Yield the pieces of one stream of one step; when following, until the step has ended."""
+    offset, at_end = 0, False
+    while not at_end:
+        try:
+            content, next_offset, at_end = api.output(session, execution, step, stream, offset)
+        except Problem as problem:
+            if problem.code != "not-found":
+                raise
+            return
+        yield content
+        if next_offset == offset and not at_end:
+            if not follows:
+                return
+            time.sleep(_POLL_S)
+        offset = next_offset

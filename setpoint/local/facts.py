@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
+from setpoint.contracts.problem import Problem
 from setpoint.runtime import process_start
 
 _ORDER: Final = ("gateway", "celld", "sandboxd", "broker")
@@ -29,11 +30,16 @@ class StateDirBusy(Exception):
 
 
 def read(state_dir: Path) -> dict[str, Any] | None:
-    """Return what the last stack of ``state_dir`` wrote down, None when there is nothing (or nothing whole)."""
+    """Return what the last stack of ``state_dir`` wrote down, None when there is nothing (or nothing whole).
+
+    Raises Problem forbidden when it may not be read.
+    """
     try:
         facts = json.loads((state_dir / "stack.json").read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
+    except OSError as error:
+        raise Problem("forbidden", f"{state_dir / 'stack.json'} belongs to somebody else: {error.strerror}") from error
     return facts if isinstance(facts, dict) and "supervisor" in facts else None
 
 
