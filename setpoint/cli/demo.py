@@ -156,8 +156,7 @@ def _places(found: dict[str, Any], teller: _Teller) -> None:
                 teller.say(f"    cell    pid {cell:<20}the session's state machine; one pipe, nothing else")
 
 
-def _farewell(done: str, teller: _Teller) -> None:
-    teller.head(f"{done} Go on with:")
+def _farewell(teller: _Teller) -> None:
     for line in (
         *_activation(),
         "setpoint up -d                # the same stack in the background, to keep",

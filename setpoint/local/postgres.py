@@ -188,6 +188,10 @@ class PostgresCluster:
 
     async def _launch(self, bin_dir: Path, account: accounts.Account) -> None:
         drop_stale_pid_file(self.cluster_dir)
+        # The socket directory is this cluster's alone, so a lock in it is as stale: a killed postmaster that nobody has
+        # reaped yet would still pass for alive.
+        for stale in (self.state_dir / "run").glob(".s.PGSQL.*.lock"):
+            stale.unlink(missing_ok=True)
         if not self.log_path.exists():
             _write_private(self.log_path, "")
         words = ""
