@@ -23,10 +23,10 @@ _SETTINGS = "cooldownInitialSecs: 1\ncooldownMaxSecs: 2\nmaxConsecutiveSyncFailu
 _GIVE_UP_S = 180.0
 
 
-def chain(version: int, interval: str) -> dict[str, bytes]:
+def chain(version: int, interval: str, sync_s: float = 0.2) -> dict[str, bytes]:
     """Return a project of three assets in a row; with an empty interval nothing looks at them by itself."""
     above = [[], ["a"], ["b"]]
-    assets = [asset(name, ups, interval, sync="sleep 0.2") for name, ups in zip(ASSETS, above, strict=True)]
+    assets = [asset(name, ups, interval, sync=f"sleep {sync_s}") for name, ups in zip(ASSETS, above, strict=True)]
     files = project(*assets) | {"setpoint.yaml": _SETTINGS, "version.txt": f"{version}\n"}
     return {path: text.encode() for path, text in files.items()}
 
@@ -39,6 +39,7 @@ class Tenant:
         self._rng = random.Random(seed)
         self._gateways = [Client(server, api_key) for server in servers]
         self._pause = threading.Event()
+        self.sync_s = self._rng.choice((0.1, 0.3, 1.0, 3.0))
         self._no = 0
         self._turn = 0
         self.posts: list[Post] = []
@@ -73,7 +74,7 @@ class Tenant:
 
     def apply(self, version: int, interval: str) -> str:
         """Apply the chain; returns the command's id."""
-        files = chain(version, interval)
+        files = chain(version, interval, self.sync_s)
         manifest = [{"path": path, "mode": 0o644, "sha256": self._blob(content)} for path, content in files.items()]
         return self.post("apply", "apply", {"files": manifest})
 
