@@ -8,6 +8,9 @@ the ledger what it left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 from weakref import WeakValueDictionary
@@ -78,6 +81,7 @@ class SandboxHost:
         self.me, self._authority, self._ledger, self._runner = me, authority, ledger, runner
         self._workspaces, self._spool, self._tasks = workspaces, spool, tasks
         self._runs_max, self._lease_ttl_s = runs_max, lease_ttl_s
+        self._starting: Counter[str] = Counter()
         self._sessions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.draining = False
 
@@ -185,21 +189,35 @@ class SandboxHost:
         self._check_token(frame.token)
         if self.draining:
             raise Refusal("draining", "this host is going away", retry=True)
-        if len(self._runner.runs) >= self._runs_max:
+        with self._room(spec.tenant):
+            place = await self._workspaces.place(spec.session, spec.workspace_no)
+            deadline_s = frame.token.clock_s + spec.orphan_timeout_s
+            failpoints.hit("sandboxd.start.before_ledger")
+            state = await self._ledger.call(
+                ledger.start, spec, deadline_s=deadline_s, boot_id=self.me.boot_id, now_us=runtime.now_us()
+            )
+            failpoints.hit("sandboxd.start.after_ledger")
+            self._authority.admitted(peer, spec.session, spec.epoch)
+            if state != "new":
+                peer.send(run.Started(frame.id, spec.run_id, state))
+                return
+            peer.send(run.Started(frame.id, spec.run_id, "running"))
+            self._runner.begin(Run(spec, place, deadline_s, peer.send))
+
+    @contextlib.contextmanager
+    def _room(self, tenant: str) -> Iterator[None]:
+        """Hold a place for a run about to start. One tenant never has all places, so that others can still start."""
+        taken = [run.spec.tenant for run in self._runner.runs.values()] + list(self._starting.elements())
+        if len(taken) >= self._runs_max:
             raise Refusal("no-capacity", f"{self._runs_max} runs are running", retry=True)
-        place = await self._workspaces.place(spec.session, spec.workspace_no)
-        deadline_s = frame.token.clock_s + spec.orphan_timeout_s
-        failpoints.hit("sandboxd.start.before_ledger")
-        state = await self._ledger.call(
-            ledger.start, spec, deadline_s=deadline_s, boot_id=self.me.boot_id, now_us=runtime.now_us()
-        )
-        failpoints.hit("sandboxd.start.after_ledger")
-        self._authority.admitted(peer, spec.session, spec.epoch)
-        if state != "new":
-            peer.send(run.Started(frame.id, spec.run_id, state))
-            return
-        peer.send(run.Started(frame.id, spec.run_id, "running"))
-        self._runner.begin(Run(spec, place, deadline_s, peer.send))
+        share = self._runs_max - self._runs_max // 4
+        if taken.count(tenant) >= share:
+            raise Refusal("no-capacity", f"{share} runs of this tenant are running", retry=True)
+        self._starting[tenant] += 1
+        try:
+            yield
+        finally:
+            self._starting[tenant] -= 1
 
     async def _attach(self, peer: Peer, frame: run.Attach) -> None:
         held = self._authority.check(peer, frame.grant, frame.session, frame.epoch)

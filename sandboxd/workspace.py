@@ -85,6 +85,7 @@ class WorkspaceDir:
     def __init__(self, root: Path, place: str, uid: int | None) -> None:
         self.path = root / place / _FILES
         self._home, self._uid = root / place, uid
+        self._readable_bytes = 0
 
     def make(self) -> None:
         """Make the directories. Harmless when they are there."""
@@ -103,6 +104,8 @@ class WorkspaceDir:
         Raises ManifestRefused when a directory made by somebody else stands where a file belongs; OSError when the
         disk refuses. Synced when it returns.
         """
+        # What is unchanged fits a project: whoever put large (or sparse) files in their place gets no more read.
+        self._readable_bytes = limits.PROJECT_BYTES_MAX
         self._empty_aside()
         with _opened(self.path) as top:
             for _, file in sorted(wanted.items()):
@@ -119,7 +122,7 @@ class WorkspaceDir:
             there = _look(directory, name)
             if there is not None and stat.S_ISDIR(there.st_mode):
                 raise ManifestRefused(f"{file.path}: there is a directory of that name in the workspace")
-            if there is not None and _same(directory, name, there, file.sha256, mode):
+            if there is not None and there.st_size == len(content) and _same(directory, name, there, file.sha256, mode):
                 return
             aside = self._home / _ASIDE / "new"
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -134,7 +137,10 @@ class WorkspaceDir:
         *parents, name = path.split("/")
         with self._walk(top, parents, make=False) as directory:
             there = None if directory is None else _look(directory, name)
-            if directory is None or there is None or not _same(directory, name, there, sha256, None):
+            if directory is None or there is None or there.st_size > self._readable_bytes:
+                return
+            self._readable_bytes -= there.st_size
+            if not _same(directory, name, there, sha256, None):
                 return
             os.unlink(name, dir_fd=directory)
         # Directories that only the project had filled go with their last file.

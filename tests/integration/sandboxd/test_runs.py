@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from setpoint import runtime
 from setpoint.contracts import run
 from tests.integration.sandboxd.harness import Sandboxd, cell, eventually, pids_of, tool
@@ -181,6 +183,19 @@ async def test_the_host_takes_so_many_runs_and_no_more(fresh: Sandboxd) -> None:
         await peer.cancel(specs[0].run_id)
         await peer.done(specs[0].run_id)
         assert isinstance(await peer.start(specs[2]), run.Started)
+
+
+async def test_one_tenant_never_has_all_places(fresh: Sandboxd) -> None:
+    fresh.start(SETPOINT_SANDBOX_RUNS_MAX="4")
+    async with cell(fresh) as greedy, cell(fresh, "cell-2", workspace=False) as other:
+        answers = await asyncio.gather(*(greedy.start(greedy.spec(tool("sleep", "83.25"))) for _ in range(4)))
+        assert [type(answer) for answer in answers].count(run.Started) == 3
+        refused = next(answer for answer in answers if isinstance(answer, run.Refused))
+        assert (refused.code, refused.retry) == ("no-capacity", True)
+        other.tenant = runtime.new_id()
+        await other.fence()
+        assert isinstance(await other.materialize(), run.Done)
+        assert (await other.once("true")).ok
 
 
 async def test_a_host_that_is_stopped_interrupts_its_runs_and_says_so(fresh: Sandboxd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,15 @@ async def test_what_is_written_belongs_to_the_sessions_account(host: Sandboxd) -
         assert peer.place is not None
         owners = {path.stat().st_uid for path in (peer.place, peer.place / "d", peer.place / "d" / "a")}
         assert len(owners) == 1 and (os.geteuid() != 0 or owners.pop() >= 600_000)
+
+
+async def test_large_files_in_the_place_of_small_ones_are_not_read_without_end(host: Sandboxd) -> None:
+    names = [f"f{n}" for n in range(100)]
+    async with cell(host) as peer:
+        await peer.materialize(host.manifest(dict.fromkeys(names, b"small") | {"z": b"unchanged"}))
+        await peer.says(f"truncate -s 64M {' '.join(names)}")
+        async with asyncio.timeout(5):  # all of it would be 6 GiB, three times
+            assert isinstance(await peer.materialize(host.manifest(dict.fromkeys(names, b"new"))), run.Done)
+            await peer.says(f"truncate -s 64M {' '.join(names)}")
+            assert isinstance(await peer.materialize(host.manifest({"x": b""})), run.Done)
+        assert await peer.says("ls | wc -l; test -e z || echo gone") == "101\ngone\n"
