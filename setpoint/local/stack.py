@@ -36,13 +36,17 @@ from setpoint.local.process import RESTARTS_PER_MINUTE_MAX, Daemon, DaemonFailed
 
 ROLES: Final = ("setpoint_migrate", "setpoint_gateway", "setpoint_broker", "setpoint_celld")
 _DATABASE: Final = "setpoint"
+UIDS_PER_HOST: Final = 60_000
 _READY_S: Final = 30.0
 _DATABASE_LOOK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """What a stack is made of. A port of 0 means: take a free one. ``extra`` is environment per daemon name."""
+    """What a stack is made of. A port of 0 means: take a free one. ``extra`` is environment per daemon name.
+
+    ``sandbox_uid_first``: the first account of sandboxes, used as root; each sandbox host has UIDS_PER_HOST of its own.
+    """
 
     state_dir: Path
     gateway_port: int = 8080
@@ -57,6 +61,7 @@ class StackSettings:
     database_url: str = ""
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     supervise: bool = True
+    sandbox_uid_first: int = 600_000
 
 
 class Stack:
@@ -212,6 +217,10 @@ class Stack:
             "SETPOINT_JOIN_TOKEN_FILE": str(secrets / "join.token"),
             "SETPOINT_LOG_FORMAT": "json",
         }
+        if module == "sandboxd":
+            first = self.settings.sandbox_uid_first + len(self.daemons) * UIDS_PER_HOST
+            environment["SETPOINT_SANDBOX_UID_FIRST"] = str(first)
+            environment["SETPOINT_SANDBOX_UID_COUNT"] = str(UIDS_PER_HOST)
         if role:
             environment["SETPOINT_DATABASE_URL_FILE"] = str(secrets / f"{role}.dsn")
         if module == "broker":

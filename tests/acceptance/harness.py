@@ -21,6 +21,7 @@ from setpoint.cli.project import upload
 from setpoint.client.api import Client
 from setpoint.client.sse import follow
 from setpoint.local.stack import Stack, StackSettings
+from tests.accounts import sandbox_uid_first
 
 T = TypeVar("T")
 WAIT_S = 45.0
@@ -33,7 +34,9 @@ class World:
         self.root = Path(tempfile.mkdtemp(prefix="setpoint-test-"))
         self.said: list[str] = []
         (self.root / "marks").mkdir()
-        chosen = StackSettings(self.root, 0, 0, 0, 0, supervise=False, **settings)
+        chosen = StackSettings(
+            self.root, 0, 0, 0, 0, supervise=False, sandbox_uid_first=sandbox_uid_first(), **settings
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()

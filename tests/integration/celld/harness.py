@@ -22,6 +22,7 @@ from setpoint import runtime
 from setpoint.contracts import grant
 from setpoint.contracts.hint import Role
 from setpoint.identity import Identity
+from tests.accounts import sandbox_uid_first
 
 BOUND_S = 30.0
 JOIN_TOKEN = "join-" + "j" * 32
@@ -184,9 +185,7 @@ class World:
         """Start a sandbox host at the broker of this world and wait until it is registered."""
         state = self.root / host
         state.mkdir(exist_ok=True, mode=0o711)
-        # Accounts of this run's own: the kernel counts processes per account, whoever else tests on this machine.
-        first = 700_000 + os.getpid() % 1000 * 100
-        accounts = {"SETPOINT_SANDBOX_UID_FIRST": str(first), "SETPOINT_SANDBOX_UID_COUNT": "100"}
+        accounts = {"SETPOINT_SANDBOX_UID_FIRST": str(sandbox_uid_first())}
         settings = self.environment(host, None, state) | accounts | environment
         sandboxd = Process(host, await self.spawn("sandboxd", settings))
         self._keep(sandboxd)

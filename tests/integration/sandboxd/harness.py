@@ -28,6 +28,7 @@ from setpoint.contracts import codec, grant, run
 from setpoint.identity import PROOF_HEADER
 from setpoint.link import LinkClient
 from setpoint.objects import DirectoryStore, blob_key
+from tests.accounts import sandbox_uid_first
 
 WAIT_S = 20.0
 TENANT = "00000000-0000-4000-8000-00000000000a"
@@ -74,6 +75,7 @@ class Sandboxd:
             "SETPOINT_STATE_DIR": str(self.root),
             "SETPOINT_LISTEN": f"127.0.0.1:{self.port}",
             "SETPOINT_HOST_ID": "sbx",
+            "SETPOINT_SANDBOX_UID_FIRST": str(sandbox_uid_first()),
             "SETPOINT_LOG_FORMAT": "json",
             "SETPOINT_FAILPOINTS_DIR": str(self.root / "marks"),
         }
