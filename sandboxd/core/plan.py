@@ -43,9 +43,18 @@ def environment(step: Step, *, home: str = WORKSPACE) -> dict[str, str]:
 
 
 def describe(
-    layout: Layout, workspace: str, env: Mapping[str, str], *, status_fd: int, tmp_bytes_max: int
+    layout: Layout,
+    workspace: str,
+    env: Mapping[str, str],
+    *,
+    status_fd: int,
+    tmp_bytes_max: int,
+    filter_fds: tuple[int, ...] = (),
 ) -> tuple[str, ...]:
-    """Return bubblewrap's options for one step in ``workspace`` (a path of the host)."""
+    """Return bubblewrap's options for one step in ``workspace`` (a path of the host).
+
+    ``filter_fds`` is the descriptor of the filter of system calls, or empty.
+    """
     return (
         *_namespaces(layout),
         "--clearenv",
@@ -63,6 +72,7 @@ def describe(
         *("--remount-ro", "/"),
         *("--chdir", WORKSPACE),
         *("--json-status-fd", str(status_fd)),
+        *(word for descriptor in filter_fds for word in ("--seccomp", str(descriptor))),
     )
 
 

@@ -6,11 +6,12 @@ Made once at start by ``probe``. What a sandbox consists of is ``core.plan``; th
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sandboxd.core import plan
+from sandboxd.core import plan, seccomp
 from sandboxd.jail.driver import Place, marker
 from sandboxd.jail.process import Process
 from setpoint.contracts import limits
@@ -35,13 +36,14 @@ class BwrapJail:
     def __init__(self, program: Path, layout: plan.Layout, ledger_id: str, *, own_uid: bool) -> None:
         self._program, self._layout, self._marker = program, layout, marker(ledger_id)
         self._own_uid = own_uid
+        self._filter = seccomp.program(platform.machine())
         self.enforced: Mapping[str, str] = {
             "isolation": "bwrap",
             "network": "none",
             "root": "read-only",
             "uid": "per-session" if own_uid else "shared",
             "userns": "off" if layout.userns_off else "on",
-            "seccomp": "none",
+            "seccomp": "none" if self._filter is None else "partial",
             "memory": "none",
             "cpu": "none",
             "pids": "rlimit" if own_uid else "none",
@@ -55,11 +57,13 @@ class BwrapJail:
     def run(self, place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
         """Start a command in a sandbox, with exactly this environment."""
         status, status_inside = os.pipe()
+        filtered = () if self._filter is None else (_in_memory(self._filter),)
         options = plan.describe(
             self._layout,
             str(place.workspace),
             env,
             status_fd=status_inside,
+            filter_fds=filtered,
             tmp_bytes_max=limits.SANDBOX_TMP_BYTES_MAX,
         )
         listed = _in_memory(b"".join(os.fsencode(word) + b"\0" for word in options))
@@ -73,14 +77,14 @@ class BwrapJail:
                 env={},
                 cwd="/",
                 status_fd=status,
-                pass_fds=(status_inside, listed),
+                pass_fds=(status_inside, listed, *filtered),
             )
         except BaseException:
             os.close(status)
             raise
         finally:
-            os.close(status_inside)
-            os.close(listed)
+            for descriptor in (status_inside, listed, *filtered):
+                os.close(descriptor)
 
 
 def look_at_host(etc: Path, mounts: tuple[str, ...], *, userns_off: bool) -> plan.Layout:

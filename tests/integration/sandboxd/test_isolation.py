@@ -10,6 +10,20 @@ import pytest
 from setpoint.contracts import run
 from tests.integration.sandboxd.harness import Sandboxd, cell, pids_of, tool
 
+SOCKETS = """
+import ctypes, errno, os, socket
+for name, family in dict(UNIX=1, INET=2, INET6=10, NETLINK=16, VSOCK=40, ALG=38, PACKET=17).items():
+    try:
+        socket.socket(family, socket.SOCK_DGRAM if family == 16 else socket.SOCK_STREAM).close()
+        print(name, "open")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+numbers = {"x86_64": dict(add_key=248, bpf=321), "aarch64": dict(add_key=217, bpf=280)}[os.uname().machine]
+for name, number in dict(numbers, io_uring_setup=425).items():
+    assert ctypes.CDLL(None, use_errno=True).syscall(number, 0, 0, 0, 0, 0) == -1
+    print(name, errno.errorcode[ctypes.get_errno()])
+"""
+
 
 async def test_a_step_has_namespaces_of_its_own(host: Sandboxd) -> None:
     async with cell(host) as peer:
@@ -33,6 +47,31 @@ async def test_there_is_no_network(host: Sandboxd) -> None:
         connect = f"exec 3<>/dev/tcp/127.0.0.1/{host.port}"
         refused = await peer.once("bash", "-c", connect)
         assert refused.exit_code == 1 and "refused" in refused.stderr.tail
+
+
+async def test_no_socket_leaves_the_namespace_by_another_family(host: Sandboxd) -> None:
+    async with cell(host) as peer:
+        spec = peer.spec(tool("/usr/bin/env", "python3", "-c", SOCKETS))
+        await peer.start(spec)
+        enforced = (await peer.done(spec.run_id)).enforced
+        result = peer.results(spec.run_id)[0]
+        if result.exit_code == 127:
+            pytest.skip("this host has no python3 in /usr")
+        assert result.ok, result.stderr.tail
+        assert enforced["seccomp"] == "partial"
+        words = dict(line.split() for line in result.stdout.tail.splitlines())
+        assert words == {
+            "UNIX": "open",
+            "INET": "open",
+            "INET6": "open",
+            "NETLINK": "open",
+            "VSOCK": "EAFNOSUPPORT",  # it would reach the hypervisor, whatever the network namespace
+            "ALG": "EAFNOSUPPORT",
+            "PACKET": "EAFNOSUPPORT",
+            "io_uring_setup": "ENOSYS",
+            "add_key": "EPERM",
+            "bpf": "EPERM",
+        }
 
 
 async def test_only_workspace_and_tmp_can_be_written(host: Sandboxd) -> None:
