@@ -81,9 +81,9 @@ async def _demo(root: Path, keep: bool, unsafe: bool, teller: _Teller) -> int:
         api = Client(stack.server, stack.api_key)
         await asyncio.to_thread(_story, api, teller)
         _places(stack.facts(), teller)
-        _farewell(
-            f"Done in {time.monotonic() - began:.0f} s; this stack goes away{' with Ctrl-C' if keep else ''}.", teller
-        )
+        end = "with Ctrl-C" if keep else "now"
+        teller.head(f"Done in {time.monotonic() - began:.0f} s; this stack goes away {end}. Go on with:")
+        _farewell(teller)
         if keep:
             teller.say(f"still running at {stack.server}, key in {root}/secrets/api.key; Ctrl-C stops it")
             await asyncio.Event().wait()

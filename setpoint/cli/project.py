@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,6 +14,9 @@ from setpoint.cli import context, wait
 from setpoint.client.api import Client
 from setpoint.contracts import limits
 from setpoint.contracts.problem import Problem
+
+if TYPE_CHECKING:
+    from setpoint.contracts.resource.model import CompiledSet
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
@@ -80,17 +84,22 @@ def _copy(source: Any, target: Path) -> None:
             (target / item.name).write_bytes(item.read_bytes())
 
 
+def _compile(directory: Path, files: dict[str, tuple[bytes, int]]) -> CompiledSet:
+    """Compile a project's files. Raises Problem validation-failed with every fault."""
+    from setpoint.contracts.resource.compile import compile_project
+
+    result = compile_project({path: content for path, (content, _) in files.items()})
+    if result.compiled is None:
+        raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
+    return result.compiled
+
+
 @click.command()
 @_DIRECTORY
 def validate(directory: Path) -> None:
     """Check the project in DIRECTORY and report every fault with its place. Needs no server."""
-    from setpoint.contracts.resource.compile import compile_project
-
-    files = {path: content for path, (content, _) in read_project(directory).items()}
-    result = compile_project(files)
-    if result.compiled is None:
-        raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
-    names = sorted(result.compiled.assets)
+    result = _compile(directory, read_project(directory))
+    names = sorted(result.assets)
     if not names:
         context.note(f"setpoint: {directory} declares no asset (resources are read from resources/**/*.yaml)")
     context.emit({"valid": True, "assets": names}, (("VALID", "valid"), ("ASSETS", "assets")))
@@ -107,7 +116,7 @@ def apply(directory: Path, named: str | None, waits: bool, evaluate: bool, timeo
     files = read_project(directory)
     name = named or context.session_name(directory)
     with context.client() as api:
-        session = ensure_session(api, name)
+        session = _ensure_session(api, name, lambda: _compile(directory, files))
         accepted = upload(api, session["id"], files, evaluate)
         context.note(f"applied {directory} to session {name}: command {accepted['command_id']}")
         if not waits:
@@ -116,13 +125,17 @@ def apply(directory: Path, named: str | None, waits: bool, evaluate: bool, timeo
         _converge(api, name, accepted["command_id"], int(session["head_seq"]), timeout)
 
 
-def ensure_session(api: Client, name: str) -> dict[str, Any]:
-    """Return the session of this name or id; one that does not exist is created under that name."""
+def _ensure_session(api: Client, name: str, before_creating: Callable[[], object]) -> dict[str, Any]:
+    """Return the session of this name or id; one that does not exist is created, unless ``before_creating`` raises.
+
+    So a project that cannot be applied leaves no empty session behind.
+    """
     try:
         return api.session(name)
     except Problem as problem:
         if problem.code != "not-found":
             raise
+        before_creating()
         return api.create_session(name)
 
 

@@ -54,6 +54,7 @@ class Daemon:
         self._started = started
         self._process: asyncio.subprocess.Process | None = None
         self._starts: list[float] = []
+        self._log_offset = 0
         self._stopping = False
 
     @property
@@ -67,6 +68,7 @@ class Daemon:
         # A session of its own: Ctrl-C at the terminal is the supervisor's to handle. A supervisor that is killed leaves
         # its daemons running, which the sessions on them outlive unharmed; the next start ends them (facts.py).
         with self.log_path.open("ab") as log:
+            self._log_offset = log.seek(0, os.SEEK_END)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -101,8 +103,10 @@ class Daemon:
                 await self.start()
 
     def last_words(self) -> str:
-        """Return the end of the daemon's log, in one line that a person can read."""
-        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        """Return the end of what the daemon logged since its latest start, in one line that a person can read."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_offset)
+            lines = log.read().decode(errors="replace").strip().splitlines()
         return " | ".join(_plain(line) for line in lines[-3:])
 
     async def stop(self) -> None:
