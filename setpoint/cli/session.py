@@ -19,8 +19,11 @@ def session() -> None:
 def list_() -> None:
     """List the sessions of this key's tenant."""
     with context.client() as api:
+        found = list(api.pages("/v1/sessions"))
+        if not context.as_json():  # a session without a name goes by its id; said once, a line fits a terminal
+            found = [{**item, "name": None} if item["name"] == item["id"] else item for item in found]
         context.emit(
-            list(api.pages("/v1/sessions")),
+            found,
             COLUMNS,
             empty="no session yet; next: setpoint session create NAME, or setpoint apply DIR",
         )

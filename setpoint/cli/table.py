@@ -32,6 +32,8 @@ _COLOURS: Final = {
     "unseen": _BUSY,
 }
 _COLOURED: Final = ("STATE", "KNOWN", "STATUS")
+_FREE: Final = "WHY"
+_FREE_WIDTH: Final = 24
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -57,7 +59,7 @@ def write(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]])
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for title, _ in columns:
         # Only free text may be folded; a name or an id that is cut in two cannot be copied.
-        drawn.add_column(title, no_wrap=title != "WHY", overflow="fold")
+        drawn.add_column(title, no_wrap=title != _FREE, overflow="fold")
     for row_cells in cells:
         drawn.add_row(
             *(
@@ -65,7 +67,15 @@ def write(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]])
                 for text, (title, _) in zip(row_cells, columns, strict=True)
             )
         )
-    Console(highlight=False).print(drawn)
+    console = Console(highlight=False)
+    # Wider than the terminal is better than cut: the terminal breaks the line, and nothing is lost.
+    needed = sum(_width(i, title, cells) + 2 for i, (title, _) in enumerate(columns))
+    console.width = max(console.width, needed)
+    console.print(drawn)
+
+
+def _width(column: int, title: str, cells: Sequence[Sequence[str]]) -> int:
+    return _FREE_WIDTH if title == _FREE else max([len(title), *(len(row[column]) for row in cells)])
 
 
 def cell(value: object, now: datetime) -> str:
