@@ -54,7 +54,7 @@ def one_run(stack: World, seed: int, seconds: float, sessions: int) -> tuple[lis
     tenants = [Tenant(servers, stack.stack.api_key, session, f"s{seed}-{n}") for n, session in enumerate(ids)]
     followers = [Follower(servers, stack.stack.api_key, session) for session in ids]
     for tenant in tenants:
-        tenant.apply(0, "1s")
+        tenant.apply(0, "1s", 4)
     stop, stop_reading = threading.Event(), threading.Event()
     working = [threading.Thread(target=tenant.work, args=(stop,), daemon=True) for tenant in tenants]
     reading = [threading.Thread(target=follower.work, args=(stop_reading,), daemon=True) for follower in followers]
@@ -70,7 +70,7 @@ def one_run(stack: World, seed: int, seconds: float, sessions: int) -> tuple[lis
     for thread in working:
         thread.join(timeout=_QUIET_S)
     for tenant in tenants:
-        tenant.apply(1_000_000, "")
+        tenant.calm()
     failures = [failure for tenant in tenants if (failure := rest(stack, tenant.session))]
     found = [collect(stack, tenant, follower) for tenant, follower in zip(tenants, followers, strict=True)]
     stop_reading.set()

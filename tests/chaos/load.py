@@ -18,15 +18,28 @@ from setpoint.contracts.problem import Problem
 from tests.acceptance.projects import asset, project
 from tests.chaos.evidence import Json, Post
 
-ASSETS = ("a", "b", "c")
+UPSTREAMS = {"a": (), "b": ("a",), "c": ("b",), "d": ("a", "c")}
+ASSETS = tuple(UPSTREAMS)
 _SETTINGS = "cooldownInitialSecs: 1\ncooldownMaxSecs: 2\nmaxConsecutiveSyncFailures: 100000\n"
 _GIVE_UP_S = 180.0
+_WEIGHTS = {
+    "drift": 8,
+    "sync": 4,
+    "evaluate": 3,
+    "mark": 6,
+    "apply": 2,
+    "cancel": 1,
+    "cancel-last": 2,
+    "suspend": 1,
+    "resume": 2,
+    "halt": 1,
+    "unhalt": 3,
+}
 
 
-def chain(version: int, interval: str, sync_s: float = 0.2) -> dict[str, bytes]:
-    """Return a project of three assets in a row; with an empty interval nothing looks at them by itself."""
-    above = [[], ["a"], ["b"]]
-    assets = [asset(name, ups, interval, sync=f"sleep {sync_s}") for name, ups in zip(ASSETS, above, strict=True)]
+def chain(version: int, interval: str, sync_s: float = 0.2, size: int = len(ASSETS)) -> dict[str, bytes]:
+    """Return a project of the first ``size`` assets; with an empty interval nothing looks at them by itself."""
+    assets = [asset(name, UPSTREAMS[name], interval, sync=f"sleep {sync_s}") for name in ASSETS[:size]]
     files = project(*assets) | {"setpoint.yaml": _SETTINGS, "version.txt": f"{version}\n"}
     return {path: text.encode() for path, text in files.items()}
 
@@ -57,7 +70,7 @@ class Tenant:
     def _one(self) -> None:
         name = self._rng.choice(ASSETS)
         self._no += 1
-        match self._rng.choices(("drift", "sync", "evaluate", "mark", "apply", "cancel"), (8, 4, 3, 6, 2, 1))[0]:
+        match self._rng.choices(tuple(_WEIGHTS), tuple(_WEIGHTS.values()))[0]:
             case "drift":
                 self.post("drift", "tool", _exec("rm", "-f", f"{name}.txt"))
             case "sync":
@@ -68,13 +81,28 @@ class Tenant:
                 key = self._key("mark")
                 self.post("mark", "tool", _exec("sh", "-c", f"echo {key} >> marks.log"))
             case "apply":
-                self.apply(self._no, "1s" if self._rng.random() < 0.8 else "2s")
-            case _:
+                self.apply(self._no, self._rng.choice(("1s", "1s", "1s", "2s")), self._rng.choice((4, 4, 4, 3, 2)))
+            case "cancel":
                 self.post("cancel", "cancel", {"asset": name})
+            case "cancel-last" if self.posts and self.posts[-1].command_ids:
+                self.post("cancel-last", "cancel", {"command_id": self.posts[-1].command_ids[0]})
+            case "halt" | "unhalt" as word:
+                self.post(word, word, {})
+            case "suspend" | "resume" as word:
+                self.post(word, word, {"select": [name]})
+            case _:
+                pass  # there is no last command yet
 
-    def apply(self, version: int, interval: str) -> str:
-        """Apply the chain; returns the command's id."""
-        files = chain(version, interval, self.sync_s)
+    def calm(self) -> None:
+        """Lift whatever this client stopped, and apply a last generation that nothing looks at by itself."""
+        self.post("unhalt", "unhalt", {})
+        self.apply(1_000_000, "", len(ASSETS))
+        for name in ASSETS:
+            self.post("resume", "resume", {"select": [name]})
+
+    def apply(self, version: int, interval: str, size: int) -> str:
+        """Apply the project; returns the command's id."""
+        files = chain(version, interval, self.sync_s, size)
         manifest = [{"path": path, "mode": 0o644, "sha256": self._blob(content)} for path, content in files.items()]
         return self.post("apply", "apply", {"files": manifest})
 
