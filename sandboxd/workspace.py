@@ -89,8 +89,11 @@ class WorkspaceDir:
 
     def make(self) -> None:
         """Make the directories. Harmless when they are there."""
-        self._home.mkdir(exist_ok=True)
-        self._home.chmod(0o711)
+        self._home.mkdir(mode=0o700, exist_ok=True)
+        if self._uid is not None:
+            # The session's account passes through, nobody else: whatever modes a tenant gives its files.
+            os.chown(self._home, -1, self._uid)
+            self._home.chmod(0o710)
         (self._home / _ASIDE).mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             self.path.mkdir(mode=0o700)
