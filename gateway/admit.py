@@ -61,7 +61,11 @@ def command(sent: shapes.PostCommand) -> Request:
     except Problem as problem:
         raise _with_hints(problem, sent.type) from problem
     _check_arguments(sent.payload)
-    return request(sent.type, sent.payload)
+    admitted = request(sent.type, sent.payload)
+    most = limits.COMMAND_PAYLOAD_BYTES_MAX
+    if len(admitted.payload.encode()) > most:
+        raise Problem("payload-too-large", f"a payload has at most {most} bytes; larger input belongs in a file")
+    return admitted
 
 
 def request(kind: str, payload: Mapping[str, Any]) -> Request:

@@ -25,10 +25,10 @@ from setpoint.contracts.command import (
     Unhalt,
     parse_command,
 )
+from setpoint.contracts.limits import COMMAND_PAYLOAD_BYTES_MAX
 from setpoint.contracts.problem import Problem
 from setpoint.contracts.resource.nearest import nearest_hint
 
-PAYLOAD_BYTES_MAX: Final = 24 * 1024
 NAMES_MAX: Final = 500
 
 
@@ -77,8 +77,8 @@ def _check(turn: Turn, row: Delivered, body: Body) -> None:
     """Raise a Problem when a well-formed command cannot be taken in this state."""
     if turn.state.closing is not None or turn.state.closed:
         raise Problem("invalid-transition", "the session is closing")
-    if len(canonical_json(row.payload)) > PAYLOAD_BYTES_MAX:
-        raise Problem("payload-too-large", f"a payload has at most {PAYLOAD_BYTES_MAX} bytes")
+    if len(canonical_json(row.payload)) > COMMAND_PAYLOAD_BYTES_MAX:
+        raise Problem("payload-too-large", f"a payload has at most {COMMAND_PAYLOAD_BYTES_MAX} bytes")
     if isinstance(body, Evaluate | Sync | Suspend | Resume):
         if turn.state.generation is None:
             raise Problem("invalid-transition", "no project has been applied")

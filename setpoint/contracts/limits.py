@@ -47,6 +47,7 @@ COMPILE_QUEUE_MAX: Final = 32
 # Log and inbox
 EVENT_BYTES_MAX: Final = 32 * KIB
 EVENTS_PER_DECISION_MAX: Final = 2000
+COMMAND_PAYLOAD_BYTES_MAX: Final = 24 * KIB
 LANE_CONTROL: Final = 0
 LANE_WORK: Final = 1
 UNENDED_MAX: Final = {LANE_CONTROL: 20, LANE_WORK: 100}
@@ -98,6 +99,7 @@ SANDBOX_PROCESSES_MAX: Final = 1024
 
 assert LEASE_RENEW_S * 3 < LEASE_TTL_S, "a lease must survive two lost renewals"
 assert PROOF_S < GRANT_S < HOST_TOKEN_S, "what is narrower lives shorter"
+assert COMMAND_PAYLOAD_BYTES_MAX < EVENT_BYTES_MAX, "a command fits the event that accepts it"
 assert EVENT_BYTES_MAX * BATCH_SESSIONS_MAX <= BATCH_BYTES_MAX, "one large event of every session fits a batch"
 assert OUTPUT_TAIL_BYTES * 2 < EVENT_BYTES_MAX, "both tails of a step fit its event"
 assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX

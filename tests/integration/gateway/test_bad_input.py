@@ -50,6 +50,8 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
         422,
         "unknown-field",
     ),
+    "a large argument": (tool("x" * 25_000), 413, "payload-too-large"),
+    "many names": (b'{"type":"sync","payload":{"select":[' + b'"a",' * 8_000 + b'"a"]}}', 413, "payload-too-large"),
     "too large": (tool("x" * REQUEST_BYTES_MAX), 413, "payload-too-large"),
 }
 
