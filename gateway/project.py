@@ -7,6 +7,7 @@ before it writes; here a bad one is a 422 that names it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from gateway.shapes import ProjectFile
@@ -104,7 +105,9 @@ def _faults_of(n: int, file: ProjectFile) -> Iterable[Fault]:
 def _clashes(files: Sequence[ProjectFile]) -> Iterable[Fault]:
     """Name each path that is there twice or that is a directory of another."""
     seen: set[str] = set()
-    directories = {"/".join(parts[:k]) for parts in (f.path.split("/") for f in files) for k in range(1, len(parts))}
+    # With the separator sorted first, what is in a directory stands right after its name.
+    ordered = sorted({file.path for file in files}, key=lambda path: path.replace("/", "\0"))
+    directories = {path for path, following in pairwise(ordered) if following.startswith(f"{path}/")}
     for n, file in enumerate(files):
         if file.path in seen:
             yield Fault(

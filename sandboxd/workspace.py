@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -64,10 +65,12 @@ def parse_manifest(content: bytes) -> dict[str, File]:
         if len(file.sha256) != 64 or set(file.sha256) - set("0123456789abcdef"):
             raise ManifestRefused(f"{file.path}: not a sha256")
         found[file.path] = file
-    parents = {"/".join(path.split("/")[:depth]) for path in found for depth in range(1, path.count("/") + 1)}
-    clash = sorted(parents & found.keys())
-    if clash or len(found) != len(files):
-        raise ManifestRefused(f"{clash[0]!r} is a file and a directory" if clash else "a path is there twice")
+    if len(found) != len(files):
+        raise ManifestRefused("a path is there twice")
+    # With the separator sorted first, what is in a directory stands right after its name.
+    ordered = sorted(found, key=lambda path: path.replace("/", "\0"))
+    if clash := next((path for path, after in pairwise(ordered) if after.startswith(f"{path}/")), None):
+        raise ManifestRefused(f"{clash!r} is a file and a directory")
     return found
 
 

@@ -44,7 +44,7 @@ class Workspaces:
         directory = WorkspaceDir(self._root, known.place, uid)
         await asyncio.to_thread(directory.make)
         if files:
-            before = parse_manifest(known.manifest) if known.manifest else {}
+            before = await asyncio.to_thread(parse_manifest, known.manifest) if known.manifest else {}
             await asyncio.to_thread(directory.materialize, wanted, before, blobs)
             await self._ledger.call(self._ledger.ledger.note_manifest, session, workspace_no, generation, content)
 
