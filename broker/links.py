@@ -149,6 +149,8 @@ class HostLinks:
             return early
         try:
             if not await self._is_join_token(join.join_token):
+                if shown.host_token and not self.keys:  # who cannot know whether it holds must not call it wrong
+                    return Refusal("unavailable", "the brokers' keys were not read from the database yet")
                 uncertified = admission.uncertified(join, shown, self.keys, now_s)
                 if uncertified is not None:
                     return uncertified

@@ -6,7 +6,6 @@ StoreFault while the call itself goes on, because a commit is never cancelled.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,21 +15,15 @@ import msgspec
 
 from broker.admission import Bound
 from broker.keys import KIND
-from migrations import door, named
-from migrations.outcome import BadInput, Retry, Unavailable, Unknown
-from setpoint import runtime
+from migrations import door, named, patient
+from migrations.outcome import BadInput
 from setpoint.contracts import apikey, codec
 from setpoint.contracts.hint import Join
 
 T = TypeVar("T")
 
 STORE_S_MAX: Final = 3.0
-CALLS_MAX: Final = 256
-_ROLE: Final = "setpoint_broker"
-_POOL_SIZE: Final = 4
-_ATTEMPTS_MAX: Final = 3
-_AGAIN_S: Final = 0.1
-_OPEN_AGAIN_S: Final = 0.5
+_TERMS: Final = patient.Terms(role="setpoint_broker", size=4, calls_max=256)
 _SQL: Final = named.beside(__file__)
 
 
@@ -62,27 +55,8 @@ class Store:
     """The broker's connections. ``keep_open`` first: until it returns every call raises StoreFault."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._pool: door.Pool | None = None
-        self._calls = 0
-
-    async def keep_open(self) -> None:
-        """Return as soon as the pool is open, trying again until then. Raises door.Refused for a wrong database."""
-        said = False
-        while self._pool is None:
-            try:
-                self._pool = await door.open_pool(self._dsn, role_check=_ROLE, size=_POOL_SIZE, cached=True)
-            except (Unavailable, Unknown, Retry) as error:
-                if not said:
-                    runtime.log().warning("database cannot be reached", why=error.detail[:200])
-                said = True
-                await asyncio.sleep(_OPEN_AGAIN_S)
-
-    async def close(self) -> None:
-        """Close all connections. Idempotent."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        self._pool = patient.PatientPool(dsn, _TERMS)
+        self.keep_open, self.close = self._pool.keep_open, self._pool.close
 
     async def publish(self, kid: str, public_key: bytes) -> bool:
         """Make a broker's public key known; False when ``kid`` belongs to another key."""
@@ -150,36 +124,12 @@ class Store:
         return await self._bounded(lambda pool: pool.fetchval(_SQL[name], *args))
 
     async def _bounded(self, query: Callable[[door.Pool], Awaitable[T]]) -> T:
-        if self._calls >= CALLS_MAX:
-            raise StoreFault("too many calls wait for the database")
-        self._calls += 1
-        task = asyncio.ensure_future(self._attempts(query))
-        task.add_done_callback(self._ended)
         try:
-            async with asyncio.timeout(STORE_S_MAX):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise StoreFault("the database did not answer in time") from None
-
-    def _ended(self, task: asyncio.Future[T]) -> None:
-        self._calls -= 1
-        if not task.cancelled():
-            task.exception()  # seen: a call that nobody waits for any more must not warn
-
-    async def _attempts(self, query: Callable[[door.Pool], Awaitable[T]]) -> T:
-        attempt = 0
-        while True:
-            if self._pool is None:
-                raise StoreFault("the database cannot be reached")
-            try:
-                return await query(self._pool)
-            except BadInput as error:
-                raise StoreFault(error.detail, passing=False) from error
-            except (Unknown, Retry, Unavailable) as error:
-                attempt += 1
-                if attempt >= _ATTEMPTS_MAX:
-                    raise StoreFault(error.detail) from error
-                await asyncio.sleep(_AGAIN_S)
+            return await self._pool.call(query, STORE_S_MAX)
+        except patient.Away as error:
+            raise StoreFault(str(error)) from error
+        except BadInput as error:
+            raise StoreFault(error.detail, passing=False) from error
 
 
 def _text(public_key: bytes) -> str:

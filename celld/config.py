@@ -38,17 +38,14 @@ def from_env(environ: Mapping[str, str]) -> Config:
     host = environ.get("SETPOINT_HOST_ID") or host_name(environ, "celld")
     if not ids.is_name(host):
         env.faults.append(f"SETPOINT_HOST_ID={host!r} is no legal name")
-    objects = env.text("SETPOINT_OBJECTS", str(state_dir / "objects"))
-    if "://" in objects and not objects.startswith("file://"):
-        env.faults.append(f"SETPOINT_OBJECTS={objects!r}: only a directory is supported yet")
     config = Config(
         database_url=env.secret("SETPOINT_DATABASE_URL"),
         state_dir=state_dir,
         listen=env.listen("SETPOINT_LISTEN", "127.0.0.1:8082"),
         advertise=env.text("SETPOINT_ADVERTISE", ""),
-        brokers=tuple(part.strip() for part in env.text("SETPOINT_BROKERS", "").split(",") if part.strip()),
+        brokers=env.brokers(),
         join_token=env.secret("SETPOINT_JOIN_TOKEN", required=False),
-        objects=objects,
+        objects=env.objects(),
         host=host,
         lease_ttl_s=env.lease_ttl_s(),
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from setpoint.objects import open_store
 from setpoint.runtime import Env, host_name
 
 
@@ -34,20 +33,14 @@ def from_env(environ: Mapping[str, str]) -> Config:
     env = Env(environ)
     host, port = env.listen("SETPOINT_LISTEN", "127.0.0.1:8080")
     state_dir = env.state_dir()
-    brokers = tuple(filter(None, (part.strip() for part in env.text("SETPOINT_BROKERS", " ").split(","))))
-    for broker in brokers:
-        name, _, number = broker.rpartition(":")
-        if not name or not number.isdigit() or not 0 < int(number) < 65536:
-            env.faults.append(f"SETPOINT_BROKERS: {broker!r} is not host:port")
-    objects = env.text("SETPOINT_OBJECTS", str(state_dir / "objects"))
     config = Config(
         database_url=env.secret("SETPOINT_DATABASE_URL"),
         host=host,
         port=port,
         state_dir=state_dir,
-        brokers=brokers,
+        brokers=env.brokers(),
         join_token=env.secret("SETPOINT_JOIN_TOKEN", required=False),
-        objects=objects,
+        objects=env.objects(),
         host_id=host_name(environ, "gateway"),
     )
     _check_places(env, config)
@@ -61,9 +54,3 @@ def _check_places(env: Env, config: Config) -> None:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         env.faults.append(f"SETPOINT_STATE_DIR={config.state_dir}: {error.strerror}")
-    try:
-        open_store(config.objects)
-    except ValueError as error:
-        env.faults.append(str(error))
-    except OSError as error:
-        env.faults.append(f"SETPOINT_OBJECTS={config.objects}: {error.strerror}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from setpoint.contracts import limits
-from setpoint.objects import open_store
 from setpoint.runtime import Env, host_name
 
 _UID_FIRST: Final = 600_000
@@ -57,9 +56,9 @@ def from_env(environ: Mapping[str, str]) -> Config:
         advertise=env.text("SETPOINT_ADVERTISE", " ").strip(),
         directory=state_dir / "sandboxd",
         host_id=host_name(environ, "sandboxd"),
-        brokers=tuple(filter(None, (part.strip() for part in env.text("SETPOINT_BROKERS", " ").split(",")))),
+        brokers=env.brokers(),
         join_token=env.secret("SETPOINT_JOIN_TOKEN", required=False),
-        objects=env.text("SETPOINT_OBJECTS", str(state_dir / "objects")),
+        objects=env.objects(),
         bwrap=env.text("SETPOINT_BWRAP", " ").strip(),
         mounts=tuple(filter(None, env.text("SETPOINT_SANDBOX_MOUNTS", " ").strip().split(":"))),
         uids=range(first, first + count) if os.geteuid() == 0 else None,
@@ -73,10 +72,6 @@ def from_env(environ: Mapping[str, str]) -> Config:
 
 
 def _check(env: Env, config: Config) -> None:
-    for broker in config.brokers:
-        name, _, number = broker.rpartition(":")
-        if not name or not number.isdigit() or not 0 < int(number) < 65536:
-            env.faults.append(f"SETPOINT_BROKERS: {broker!r} is not host:port")
     for mount in config.mounts:
         if not mount.startswith("/") or not Path(mount).exists() or mount == "/":
             env.faults.append(f"SETPOINT_SANDBOX_MOUNTS: {mount!r} is no absolute path of something that exists")
@@ -86,9 +81,3 @@ def _check(env: Env, config: Config) -> None:
         config.directory.chmod(0o711)
     except OSError as error:
         env.faults.append(f"SETPOINT_STATE_DIR: {config.directory}: {error.strerror}")
-    try:
-        open_store(config.objects)
-    except ValueError as error:
-        env.faults.append(str(error))
-    except OSError as error:
-        env.faults.append(f"SETPOINT_OBJECTS={config.objects}: {error.strerror}")

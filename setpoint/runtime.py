@@ -22,6 +22,7 @@ import structlog
 
 from setpoint.contracts import ids, limits
 from setpoint.contracts.clock import parse_duration_s
+from setpoint.objects import open_store
 
 EXIT_CONFIG: Final = 2
 EXIT_FAILED: Final = 1
@@ -166,6 +167,26 @@ class Env:
             low, high = limits.LEASE_TTL_S_MIN, limits.LEASE_TTL_S_MAX
             self.faults.append(f"SETPOINT_LEASE_TTL is not between {low:g}s and {high:g}s")
         return ttl_s
+
+    def brokers(self) -> tuple[str, ...]:
+        """Read SETPOINT_BROKERS: ``host:port`` each, separated by commas; none is allowed."""
+        found = tuple(filter(None, (part.strip() for part in self.environ.get("SETPOINT_BROKERS", "").split(","))))
+        for broker in found:
+            host, _, port = broker.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                self.faults.append(f"SETPOINT_BROKERS: {broker!r} is not host:port")
+        return found
+
+    def objects(self) -> str:
+        """Read SETPOINT_OBJECTS, the object store that all hosts share; a store that cannot be opened is a fault."""
+        location = self.text("SETPOINT_OBJECTS", str(self.state_dir() / "objects"))
+        try:
+            open_store(location)
+        except ValueError as error:
+            self.faults.append(str(error))
+        except OSError as error:
+            self.faults.append(f"SETPOINT_OBJECTS={location}: {error.strerror}")
+        return location
 
     def state_dir(self) -> Path:
         """Return the state directory (see ``default_state_dir``)."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -16,15 +15,14 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from setpoint import failpoints, runtime
+from setpoint import failpoints, lag, runtime
 from setpoint.contracts import codec, limits
 from setpoint.contracts.grant import HostClaims, Proof, TokenRefused
 from setpoint.contracts.problem import Problem
 
 LOOP_LAG: Final = prometheus_client.Gauge(
-    "setpoint_loop_lag_seconds", "How late the event loop woke up, the worst of the last ten seconds"
+    "setpoint_loop_lag_seconds", "How late the event loop woke up by its own doing, the worst of the last ten seconds"
 )
-_LAG_TICK_S: Final = 0.02
 _HEARTBEAT_S: Final = 15.0  # finds a peer whose machine is gone; a dead process closes its socket by itself
 
 
@@ -97,21 +95,9 @@ def add_health(
 
 
 async def _watch_loop_lag(app: web.Application) -> AsyncIterator[None]:
-    task = asyncio.create_task(_measure_loop_lag())
+    task = asyncio.create_task(lag.measure(LOOP_LAG.set))
     yield
     task.cancel()
-
-
-async def _measure_loop_lag() -> None:
-    worst: list[tuple[float, float]] = []
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(_LAG_TICK_S)
-        after = time.monotonic()
-        lag = after - before - _LAG_TICK_S
-        worst = [(at, value) for at, value in worst if at > after - 10 and value > lag]
-        worst.append((after, lag))
-        LOOP_LAG.set(max(value for _, value in worst))
 
 
 async def serve_app(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -12,10 +13,12 @@ from gateway.store.database import Database
 from migrations import door, named
 from setpoint.contracts.clock import micros
 from setpoint.contracts.event import Event
+from setpoint.contracts.limits import MIB
 
 _SQL: Final = named.beside(__file__)
 _SEQ_MAX: Final = 2**63 - 1
 _EVENTS_OF_EXECUTIONS_MAX: Final = 20_000
+_EXECUTIONS_BYTES_MAX: Final = MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,33 @@ async def heads(database: Database, watched: Sequence[tuple[str, str]]) -> list[
 async def executions(
     connection: door.Connection, tenant_id: str, session_id: str, *, before: int | None, asset: str | None, limit: int
 ) -> ExecutionPage:
-    """Return executions that started before a seq (None: from the newest), newest first, each as its events."""
+    """Return executions that started before a seq (None: from the newest), newest first, each as its events.
+
+    A page ends early at about a mebibyte of what the commands printed; its first execution always comes.
+    """
     top = _SEQ_MAX if before is None else before
     started = await connection.fetch(_SQL["started"], tenant_id, session_id, top, asset, limit)
-    found = [row["execution_id"] for row in started]
-    first = min((row["seq"] for row in started), default=0)
+    kept = await _that_fit(connection, tenant_id, session_id, started)
+    first = kept[-1]["seq"] if kept else 0
+    found = [row["execution_id"] for row in kept]
     by_id = await _of_executions(connection, tenant_id, session_id, first, found)
-    return ExecutionPage([by_id[execution_id] for execution_id in found], first if len(found) == limit else None)
+    is_last = len(kept) == len(started) < limit
+    return ExecutionPage([by_id[execution_id] for execution_id in found], None if is_last or not kept else first)
+
+
+async def _that_fit(
+    connection: door.Connection, tenant_id: str, session_id: str, started: Sequence[door.Row]
+) -> Sequence[door.Row]:
+    """Return the first of these rows, newest first, whose executions are not too large for a page together."""
+    if not started:
+        return started
+    oldest, found = started[-1]["seq"], [row["execution_id"] for row in started]
+    sizes = {
+        row["execution_id"]: row["bytes"]
+        for row in await connection.fetch(_SQL["sizes"], tenant_id, session_id, oldest, found)
+    }
+    total = accumulate(sizes.get(execution_id, 0) for execution_id in found)
+    return started[: max(1, sum(bytes_ <= _EXECUTIONS_BYTES_MAX for bytes_ in total))]
 
 
 async def execution(

@@ -27,6 +27,11 @@ WHERE e.tenant_id = $1 AND e.session_id = $2 AND e.seq < $3
         AND p.type IN ('sync.started', 'evaluation.started') ORDER BY p.seq DESC LIMIT 1))
 ORDER BY e.seq DESC LIMIT $5
 
+-- name: sizes
+-- How much the log says of some executions, as bytes of text, from the start of the oldest of them on.
+SELECT execution_id, sum(octet_length(data::text))::bigint AS bytes FROM setpoint.events
+WHERE tenant_id = $1 AND session_id = $2 AND seq >= $3 AND execution_id = ANY ($4::text[]::uuid[]) GROUP BY execution_id
+
 -- name: of_executions
 -- Everything that the log says of some executions, from the start of the oldest of them on.
 SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM setpoint.events

@@ -33,7 +33,9 @@ def row(asset: dict[str, Any]) -> dict[str, Any]:
         for condition in (asset.get("last_evaluation") or {}).get("conditions", [])
         if condition["status"].get("reason")
     )
-    return {**asset, "why": "; ".join(reasons), "next": asset.get("cooldown_until") or asset.get("next_due")}
+    busy = asset.get("state") in ("syncing", "evaluating")  # what comes next is decided when that has ended
+    following = None if busy else asset.get("cooldown_until") or asset.get("next_due")
+    return {**asset, "why": "; ".join(reasons), "next": following}
 
 
 @click.command()

@@ -134,3 +134,29 @@ async def test_output_of_a_running_step_without_a_link_is_unavailable_not_lost(
     answer = await api.get(f"/v1/sessions/{session}/executions/{execution}/output")
     problem(answer, 503, "unavailable")
     assert answer.headers["Retry-After"]
+
+
+async def test_a_page_of_large_executions_ends_early(
+    api: httpx.AsyncClient, served: Served, owner: Owner, session: str
+) -> None:
+    tail = {**NO_OUTPUT, "tail": "\x01" * 1500}  # six bytes each in the log
+    ids = [new_id() for _ in range(12)]
+    for execution in ids:
+        ended = [
+            {"type": "evaluation.step_finished", "execution_id": execution, "asset": "a", "data": data}
+            for data in (step(n, "condition", f"c{n}", 1, stdout=tail, stderr=tail) for n in range(40))
+        ]
+        started = {"type": "evaluation.started", "execution_id": execution, "asset": "a", "data": {"why": "manual"}}
+        await owner.write(started, *ended)
+    seen, after = [], None
+    while True:
+        answer = await api.get(f"/v1/sessions/{session}/executions", params={"after": after} if after else {})
+        page = answer.json()
+        assert len(page["items"]) <= 2, "about a mebibyte"
+        assert all(len(item["steps"]) == 40 for item in page["items"])
+        seen += [item["id"] for item in page["items"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == ids[::-1]
+    assert await served.loop_lag_s() < 0.1
