@@ -1,7 +1,7 @@
 """A pool for daemons that must never hang on Postgres: calls are bounded in time and number, and repeated when lost.
 
 The gateway's and the broker's stores stand on it. A call that is sent is never cut off, because a commit that is
-cancelled has an unknown outcome; only the caller stops waiting. So every call made here must be one that may be repeated.
+cancelled has an unknown outcome; only the caller stops waiting. So every call made here must be repeatable.
 """
 
 from __future__ import annotations

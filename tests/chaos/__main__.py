@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -41,6 +42,8 @@ def main() -> int:
     hosts = ("celld", "celld-2", "sandboxd", "sandboxd-2")
     with world(cell_hosts=2, sandbox_hosts=2, gateways=2, extra=dict.fromkeys(hosts, ttl)) as stack:
         found, failures = one_run(stack, chosen.seed, chosen.seconds, chosen.sessions)
+        for line, times in errors(stack.root / "logs").most_common():
+            say(f"in the logs, {times} times: {line}")
         code = report(found, failures)
         if code:
             keep(stack, found, chosen.keep / f"seed-{chosen.seed}")
@@ -131,6 +134,22 @@ def collect(stack: World, tenant: Tenant, follower: Follower) -> Evidence:
         tuple(follower.seen),
         blobs,
     )
+
+
+def errors(logs: Path) -> Counter[str]:
+    """Count what the daemons called an error, or said without their own words: tracebacks and warnings of libraries."""
+    found: Counter[str] = Counter()
+    for path in (path for path in logs.glob("*.log") if path.stem != "postgres"):
+        for line in path.read_text(errors="replace").splitlines():
+            if not line.startswith("{"):
+                said = "" if line.startswith((" ", "Traceback")) or not line.strip() else line
+            else:
+                entry = json.loads(line)
+                trace = str(entry.get("exception", "")).strip().splitlines()[-1:]
+                said = " ".join([str(entry.get("event")), *trace]) if trace or entry.get("level") == "error" else ""
+            if said:
+                found[f"{path.stem.split('-')[0]}: {said[:300]}"] += 1
+    return found
 
 
 def report(found: list[Evidence], failures: list[str] | None = None) -> int:

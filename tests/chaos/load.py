@@ -33,7 +33,7 @@ _WEIGHTS = {
     "suspend": 1,
     "resume": 2,
     "halt": 1,
-    "unhalt": 3,
+    "unhalt": 6,
 }
 
 

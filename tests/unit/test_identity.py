@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -108,4 +109,4 @@ def test_a_lock_file_can_be_held_by_its_owner_alone(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
     (tmp_path / "link").symlink_to(path)
     with pytest.raises(OSError):
-        open(tmp_path / "link", "w", opener=open_private)
+        open_private(str(tmp_path / "link"), os.O_WRONLY)

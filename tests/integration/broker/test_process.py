@@ -7,8 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from migrations import door
+from setpoint import runtime
+from setpoint.contracts import grant
 from tests.conftest import PgDatabase
 from tests.integration.broker.conftest import NewHost
 from tests.integration.broker.harness import (
@@ -85,6 +88,19 @@ async def test_it_waits_for_a_database_and_says_so(tmp_path: Path, new_host: New
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), path
         host = new_host("c1", "cell")
         assert code_of(await ask_to_join(broker, host, join_token=JOIN_TOKEN)) == "unavailable"
+    finally:
+        await broker.kill()
+
+
+async def test_before_it_has_read_the_keys_it_calls_no_host_token_wrong(tmp_path: Path, new_host: NewHost) -> None:
+    broker = await spawn_broker(settings("postgresql://setpoint_broker:x@127.0.0.1:9/none", tmp_path / "state"))
+    try:
+        broker.port = (await broker.said("broker listens"))["port"]
+        host, other = new_host("c1", "cell"), Ed25519PrivateKey.generate()
+        host.host_token = grant.sign_host_token(
+            other, "0" * 16, host="c1", role="cell", host_key=host.public_key, now_s=runtime.now_s()
+        )
+        assert code_of(await ask_to_join(broker, host)) == "unavailable"
     finally:
         await broker.kill()
 

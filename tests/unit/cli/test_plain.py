@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -37,15 +36,9 @@ def test_a_problem_and_a_note_are_harmless(capsys: pytest.CaptureFixture[str]) -
     assert "[red]e[/]" in said
 
 
-@pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_table_is_harmless_and_knows_no_markup(
-    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("COLUMNS", "300")
-    row: dict[str, Any] = {"why": HOSTILE + "[/nothing]"}
-    table.write([row], (("WHY", "why"),))
+def test_a_table_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    row: dict[str, Any] = {"why": HOSTILE, "names": [HOSTILE]}
+    table.write([row], (("WHY", "why"), ("NAMES", "names")))
     said = capsys.readouterr().out
-    assert "[red]e[/][/nothing]" in said
-    assert not set(said) & {"\x07", "\r", "\x9b", "\u202e", "\x00"}
+    assert len(said.splitlines()) == 2
+    assert said.replace("\n", "").isprintable()
