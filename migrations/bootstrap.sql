@@ -59,5 +59,6 @@ BEGIN
 END $$
 
 -- name: password
--- A utility statement takes no parameters, so the server quotes the password into one for us.
+-- A utility statement takes no parameters, so the server quotes the password's verifier into one for us: the password
+-- itself is in no statement, hence in no log.
 SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)

@@ -7,12 +7,13 @@ a lock that lets any number of callers race. It never edits what was applied, an
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from migrations import catalogue, named
+from migrations import catalogue, named, scram
 from migrations.door import Connection, Refused, connect
 from migrations.outcome import BadInput, Forbidden, Retry
 
@@ -43,6 +44,10 @@ async def bootstrap(admin_dsn: str, passwords: Mapping[str, str]) -> None:
     strangers = sorted(set(passwords) - set(ROLES))
     if strangers:
         raise ValueError(f"no such role: {', '.join(strangers)}")
+    try:
+        verifiers = {role: scram.verifier(password, os.urandom(16)) for role, password in passwords.items()}
+    except ValueError as error:
+        raise Refused(str(error)) from error
     async with connect(admin_dsn) as connection:
         server = await connection.fetchrow(_ROLES_SQL["server"])
         assert server is not None, "a query without FROM has one row"
@@ -51,8 +56,8 @@ async def bootstrap(admin_dsn: str, passwords: Mapping[str, str]) -> None:
         try:
             for block in ("roles", "settings", "database"):
                 await _insist(connection, _ROLES_SQL[block])
-            for role, password in passwords.items():
-                statement = await connection.fetchval(_ROLES_SQL["password"], role, password)
+            for role, verifier in verifiers.items():
+                statement = await connection.fetchval(_ROLES_SQL["password"], role, verifier)
                 await _insist(connection, statement)
         except Forbidden as error:
             raise Refused(f"{server['role']} may not set up the roles: {error.detail}") from error
