@@ -68,10 +68,15 @@ def save_profile(environ: Mapping[str, str], values: Mapping[str, str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     profiles = json.loads(path.read_text()) if path.exists() else {}
     profiles[_profile_name(environ)] = dict(values)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", opener=_private) as file:
         json.dump(profiles, file, indent=2)
+    os.replace(temporary, path)  # also when an older one was open to others
     return path
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _profile_name(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,9 @@ def read_project(directory: Path) -> dict[str, tuple[bytes, int]]:
     size = 0
     for path in sorted(directory.rglob("*")):
         parts = path.relative_to(directory).parts
-        if any(part.startswith(".") or part in _SKIPPED for part in parts) or path.is_dir():
+        if any(part.startswith(".") or part in _SKIPPED for part in parts):
+            continue
+        if path.is_dir() and not path.is_symlink():
             continue
         name = "/".join(parts)
         facts = path.lstat()

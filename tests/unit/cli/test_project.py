@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from setpoint.cli import context
 from setpoint.cli.context import session_name
 from setpoint.cli.project import read_project
 from setpoint.contracts.problem import Problem
@@ -31,3 +32,23 @@ def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("directory", "name"), [("Hello World", "hello-world"), ("--x--", "x"), ("ü", "project")])
 def test_a_directory_stands_for_a_legal_session_name(tmp_path: Path, directory: str, name: str) -> None:
     assert session_name(tmp_path / directory) == name
+
+
+@pytest.mark.parametrize("target", ["/etc", "/etc/passwd", "/nowhere"])
+def test_links_are_refused_wherever_they_lead(tmp_path: Path, target: str) -> None:
+    (tmp_path / "setpoint.yaml").write_text("{}\n")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(Problem, match="link is not a plain file"):
+        read_project(tmp_path)
+
+
+def test_the_profile_is_private_even_when_an_older_one_was_not(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    path = context.profile_path(environ)
+    path.parent.mkdir()
+    path.write_text('{"other": {"server": "http://x"}}')
+    path.chmod(0o644)
+    assert context.save_profile(environ, {"api_key": "k"}) == path
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert context.load_profile(environ) == {"api_key": "k"}
+    assert context.load_profile({**environ, "SETPOINT_PROFILE": "other"}) == {"server": "http://x"}
