@@ -10,6 +10,7 @@ import base64
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -231,6 +232,13 @@ def setup_logging(process: str, environ: Mapping[str, str]) -> None:
     structlog.contextvars.bind_contextvars(process=process)
     floor = max(level, logging.WARNING)
     logging.basicConfig(level=floor, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_http)
+
+
+def _is_no_bad_http(record: logging.LogRecord) -> bool:
+    """Leave out what the HTTP parser has refused: any stranger could fill the disk with its traces."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__module__ != "aiohttp.http_exceptions"
 
 
 def log() -> Any:
@@ -255,6 +263,7 @@ def run_daemon(process: str, serve: Callable[[asyncio.Event], Awaitable[None]]) 
     (supervisor, lease, log) carries on from what is durable.
     """
     setup_logging(process, os.environ)
+    _take_descriptors()
     try:
         _new_runner(serve)
     except KeyboardInterrupt:
@@ -263,6 +272,14 @@ def run_daemon(process: str, serve: Callable[[asyncio.Event], Awaitable[None]]) 
         log().exception("daemon died")
         raise SystemExit(EXIT_FAILED) from None
     raise SystemExit(0)
+
+
+def _take_descriptors() -> None:
+    """Raise the soft limit of open files, often 1024, to what is allowed: as many idle connections would use it up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, limits.OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _new_runner(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -24,6 +24,7 @@ SSE_WRITE_S_MAX: Final = 20.0
 SSE_CLIENTS_MAX: Final = 2000
 SSE_CLIENTS_PER_TENANT_MAX: Final = 500
 HTTP_IDLE_S_MAX: Final = 60.0
+OPEN_FILES_MAX: Final = 65536  # of a daemon; sandboxes have their own limit
 COSTLY_PER_TENANT_MAX: Final = 2  # compiles, and large blobs on their way, at a time
 
 # Projects

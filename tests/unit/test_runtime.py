@@ -11,6 +11,7 @@ import pytest
 
 from setpoint import runtime
 from setpoint.contracts.ids import is_name, is_uuid
+from setpoint.contracts.limits import OPEN_FILES_MAX
 from setpoint.runtime import Env
 
 
@@ -148,3 +149,11 @@ def test_a_daemon_ends_with_the_code_that_says_how() -> None:
     assert "RuntimeError: lost" in died.stderr
     assert died.stdout == ""
     assert run("sys.exit(2)").returncode == 2
+
+
+def test_a_daemon_may_open_as_many_files_as_it_is_allowed() -> None:
+    body = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    limited = ["/bin/sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh", sys.executable, "-c", DAEMON.format(body=body)]
+    said = subprocess.run(limited, capture_output=True, text=True, timeout=30, check=True, env={}).stdout
+    soft, hard = map(int, said.split())
+    assert soft == min(hard, OPEN_FILES_MAX) > 256

@@ -27,6 +27,14 @@ async def test_an_odd_expectation_is_no_mistake_of_ours(served: Served, path: st
     assert "Traceback" not in "".join(served.gateway.log[before:])
 
 
+async def test_what_the_parser_refuses_leaves_no_trace_in_the_log(api: httpx.AsyncClient, served: Served) -> None:
+    before = len(served.gateway.log)
+    for line in ("GET * HTTP/1.1", "GET /\xff HTTP/1.1", "GET / HTTP/9.9", "nonsense", "GET http://[::1 HTTP/1.1"):
+        assert raw(served, f"{line}\r\nHost: x\r\nA\0B: c\r\n\r\n").startswith(("HTTP/1.1 400 ", "HTTP/1.0 400 "))
+    assert (await api.get("/healthz")).status_code == 200
+    assert served.gateway.log[before:] == []
+
+
 async def test_100_continue_still_works(served: Served) -> None:
     answer = raw(
         served,
