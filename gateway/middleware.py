@@ -16,6 +16,7 @@ from aiohttp.typedefs import Middleware
 from gateway.auth import Authenticator
 from gateway.edge import PRINCIPAL
 from setpoint.contracts.problem import Problem
+from setpoint.web import REQUEST_ID
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,7 +58,7 @@ async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer what a client and a cache must know. Called when a response is about to be sent."""
-    response.headers["Setpoint-Request-Id"] = request.get("request_id", "")
+    response.headers["Setpoint-Request-Id"] = request.get(REQUEST_ID, "")
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status == 401:

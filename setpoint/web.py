@@ -18,11 +18,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from setpoint import failpoints, lag, runtime
 from setpoint.contracts import codec, limits
 from setpoint.contracts.grant import HostClaims, Proof, TokenRefused
-from setpoint.contracts.problem import Problem
+from setpoint.contracts.problem import CLIENT_GONE, Problem
 
 LOOP_LAG: Final = prometheus_client.Gauge(
     "setpoint_loop_lag_seconds", "How late the event loop woke up by its own doing, the worst of the last ten seconds"
 )
+REQUEST_ID: Final = web.RequestKey("request_id", str)
 _HEARTBEAT_S: Final = 15.0  # finds a peer whose machine is gone; a dead process closes its socket by itself
 
 
@@ -47,7 +48,7 @@ async def problems(
 ) -> web.StreamResponse:
     """Turn every error of a route into a problem document; what nobody expected is ``internal`` and logged."""
     request_id = runtime.new_id()
-    request["request_id"] = request_id
+    request[REQUEST_ID] = request_id
     try:
         return await handler(request)
     except Problem as problem:
@@ -61,8 +62,10 @@ async def problems(
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
-    except (asyncio.CancelledError, ConnectionResetError):
+    except asyncio.CancelledError:
         raise
+    except ConnectionResetError:  # whoever asked is gone: nobody reads this answer, and nothing went wrong here
+        return web.Response(status=CLIENT_GONE)
     except Exception:  # an entry point: the caller gets a clean 500, the log gets the rest
         runtime.log().exception("request failed", request_id=request_id, method=request.method, path=request.path)
         return problem_response(Problem("internal", "Setpoint made a mistake; the log has it"), request_id)

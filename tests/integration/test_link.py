@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,17 @@ BOUND_S = 15.0
 CLAIMS = HostClaims("c1", "cell", "key", 0)
 T = TypeVar("T")
 OnFrame = Callable[[Peer, Any], Awaitable[None]]
+
+
+class Late(logging.Handler):
+    """Keeps what aiohttp has to say of requests that failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
 
 
 @dataclass
@@ -431,3 +443,39 @@ async def test_a_host_that_no_broker_knows_shows_its_join_token(tmp_path: Path) 
         assert link.admitted.is_set(), "what is on disk is enough to work with"
         await server.until(lambda: len(admission.joins) == 2)
         assert [join.join_token for join in admission.joins] == ["", "join"]
+
+
+async def test_a_peer_that_leaves_before_its_link_is_accepted_is_no_error() -> None:
+    over = asyncio.Event()
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        async with asyncio.timeout(BOUND_S):
+            while request.transport is not None and not request.transport.is_closing():
+                await asyncio.sleep(0)
+        try:
+            return await serve_link(request, frames=hint.ToBroker, on_frame=_nothing, check=None)
+        finally:
+            over.set()
+
+    async def _nothing(peer: Peer, frame: object) -> None:
+        raise AssertionError("nobody is there")
+
+    app = web.Application(middlewares=[problems])
+    app.router.add_get("/link", late)
+    heard = Late()
+    logging.getLogger("aiohttp.server").addHandler(heard)
+    runner, port = await serve_app(app, "127.0.0.1", 0)
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /link HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(BOUND_S):
+            await over.wait()
+    finally:
+        await runner.cleanup()
+        logging.getLogger("aiohttp.server").removeHandler(heard)
+    assert heard.said == []
