@@ -21,7 +21,7 @@ from setpoint.contracts.problem import Problem
 from tests.acceptance.harness import World, world
 from tests.chaos.checker import violations
 from tests.chaos.evidence import Evidence
-from tests.chaos.load import Follower, Tenant
+from tests.chaos.load import Follower, Tenant, Visitor
 from tests.chaos.nemesis import LEASE_TTL_S, Nemesis, schedule
 
 _QUIET_S = 120.0
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--sessions", type=int, default=3)
-    parser.add_argument("--keep", type=Path, default=Path("chaos-evidence"), help="where a failed run is kept")
+    parser.add_argument("--keep", type=Path, help="keep the run there, failed or not (chaos-evidence: failed ones)")
     parser.add_argument("--judge", type=Path, help="judge the evidence in this directory and run nothing")
     chosen = parser.parse_args()
     if chosen.judge:
@@ -45,8 +45,8 @@ def main() -> int:
         for line, times in errors(stack.root / "logs").most_common():
             say(f"in the logs, {times} times: {line}")
         code = report(found, failures)
-        if code:
-            keep(stack, found, chosen.keep / f"seed-{chosen.seed}")
+        if code or chosen.keep:
+            keep(stack, found, (chosen.keep or Path("chaos-evidence")) / f"seed-{chosen.seed}")
     return code
 
 
@@ -56,10 +56,12 @@ def one_run(stack: World, seed: int, seconds: float, sessions: int) -> tuple[lis
     ids = [stack.session(f"chaos-{seed}-{n}") for n in range(sessions)]
     tenants = [Tenant(servers, stack.stack.api_key, session, f"s{seed}-{n}") for n, session in enumerate(ids)]
     followers = [Follower(servers, stack.stack.api_key, session) for session in ids]
+    visitor = Visitor(servers, stack.stack.api_key, f"v{seed}")
     for tenant in tenants:
         tenant.apply(0, "1s", 4)
     stop, stop_reading = threading.Event(), threading.Event()
-    working = [threading.Thread(target=tenant.work, args=(stop,), daemon=True) for tenant in tenants]
+    clients: list[Tenant | Visitor] = [*tenants, visitor]
+    working = [threading.Thread(target=who.work, args=(stop,), daemon=True) for who in clients]
     reading = [threading.Thread(target=follower.work, args=(stop_reading,), daemon=True) for follower in followers]
     for thread in (*working, *reading):
         thread.start()
@@ -75,22 +77,24 @@ def one_run(stack: World, seed: int, seconds: float, sessions: int) -> tuple[lis
     for tenant in tenants:
         tenant.calm()
     failures = [failure for tenant in tenants if (failure := rest(stack, tenant.session))]
-    found = [collect(stack, tenant, follower) for tenant, follower in zip(tenants, followers, strict=True)]
+    failures += [failure for tenant in visitor.tenants if (failure := rest(stack, tenant.session, closed=True))]
+    found = [collect(stack, tenant, follower.seen) for tenant, follower in zip(tenants, followers, strict=True)]
+    found += [collect(stack, tenant, []) for tenant in visitor.tenants]
     stop_reading.set()
     for tenant in tenants:
         tenant.close()
     say(f"faults: {json.dumps(nemesis.done)}; in all {sum(nemesis.done.values())}")
     for line in nemesis.died_by_itself:
         say(f"died by itself: {line}")
-    posts = [post for tenant in tenants for post in tenant.posts]
-    seen = [(len(e.events), len(e.streamed), len(e.recorder.splitlines()), len(e.marks.split())) for e in found]
+    posts = [post for tenant in (*tenants, *visitor.tenants) for post in tenant.posts]
+    seen = [(len(e.events), len(e.streamed), len(e.recorder.splitlines()), len(e.marks.split())) for e in found[:9]]
     say(f"commands {len(posts)}, attempts repeated {sum(p.failures for p in posts)}")
     say(f"events, streamed, recorder lines, marks: {seen}")
     return found, failures
 
 
-def rest(stack: World, session: str) -> str:
-    """Wait until a session is converged and its log stands still; return what it still did when the time was over."""
+def rest(stack: World, session: str, *, closed: bool = False) -> str:
+    """Wait until a session is converged (or closed) and its log stands still; return what it still did."""
     pause = threading.Event()
     deadline = time.monotonic() + _QUIET_S
     head, same_since, assets = -1, time.monotonic(), {}
@@ -106,15 +110,15 @@ def rest(stack: World, session: str) -> str:
             continue
         if now != head:
             head, same_since = now, time.monotonic()
-        settled = not open_ and all(a["state"] == "ready" and not a["stale"] for a in assets.values())
-        if settled and time.monotonic() - same_since > 1.5:
+        settled = not open_ and (closed or all(a["state"] == "ready" and not a["stale"] for a in assets.values()))
+        if settled and time.monotonic() - same_since > (0.0 if closed else 1.5):
             return ""
         pause.wait(0.2)
     states = {name: (a["state"], a["known"], a["pending"], a["retry_at"]) for name, a in assets.items()}
     return f"session {session} does not come to rest within {_QUIET_S:g} s: head {head}, {states}"
 
 
-def collect(stack: World, tenant: Tenant, follower: Follower) -> Evidence:
+def collect(stack: World, tenant: Tenant, streamed: list[int]) -> Evidence:
     """Read everything there is of one session."""
     session = tenant.session
     events = stack.events(session)
@@ -131,7 +135,7 @@ def collect(stack: World, tenant: Tenant, follower: Follower) -> Evidence:
         "".join(text for _, text in sorted(mine)),  # a session that moved has had several workspaces
         "".join(text for text in marks if text.startswith(f"{tenant.seed}-")),
         tuple(tenant.posts),
-        tuple(follower.seen),
+        tuple(streamed),
         blobs,
     )
 

@@ -180,7 +180,9 @@ def stream(evidence: Evidence) -> Iterator[str]:
 
 
 def ready(evidence: Evidence) -> Iterator[str]:
-    """After the healing every asset is Ready with nothing running, pending or stale."""
+    """After the healing every asset is Ready with nothing running, pending or stale; unless the session was closed."""
+    if any(event["type"] == "session.closed" for event in evidence.events):
+        return
     for name, asset in evidence.assets.items():
         pending = any(value not in (None, False, "none") for value in asset["pending"].values())
         if asset["state"] != "ready" or asset["known"] != "ready" or asset["stale"] or pending:

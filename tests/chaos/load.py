@@ -78,8 +78,7 @@ class Tenant:
             case "evaluate":
                 self.post("evaluate", "evaluate", {"select": [name] if self._rng.random() < 0.5 else []})
             case "mark":
-                key = self._key("mark")
-                self.post("mark", "tool", _exec("sh", "-c", f"echo {key} >> marks.log"))
+                self.mark()
             case "apply":
                 self.apply(self._no, self._rng.choice(("1s", "1s", "1s", "2s")), self._rng.choice((4, 4, 4, 3, 2)))
             case "cancel":
@@ -92,6 +91,30 @@ class Tenant:
                 self.post(word, word, {"select": [name]})
             case _:
                 pass  # there is no last command yet
+
+    def mark(self) -> None:
+        """Have a tool leave this command's key in the workspace."""
+        key = self._key("mark")
+        self.post("mark", "tool", _exec("sh", "-c", f"echo {key} >> marks.log"))
+
+    def create(self, name: str) -> str:
+        """Create a session under one key, twice, and return the one id it has."""
+        ids: set[str] = set()
+        body = msgspec.json.encode({"name": name})
+        headers = {"Idempotency-Key": f"create-{name}", "Content-Type": "application/json"}
+        answers = 0
+        deadline = time.monotonic() + _GIVE_UP_S
+        while answers < 2 and time.monotonic() < deadline:
+            answer = self._send("POST", "/v1/sessions", content=body, headers=headers)
+            if answer is not None and answer.is_success:
+                ids.add(str(answer.json()["id"]))
+                answers += 1
+            elif answer is not None and not problem_of(answer).kind.retry:
+                raise AssertionError(f"session {name} was refused: {answer.status_code} {answer.text[:300]}")
+            else:
+                self._pause.wait(0.2)
+        assert len(ids) == 1, f"one key made sessions {sorted(ids)}"
+        return ids.pop()
 
     def calm(self) -> None:
         """Lift whatever this client stopped, and apply a last generation that nothing looks at by itself."""
@@ -152,6 +175,29 @@ class Tenant:
     def _gateway(self) -> Client:
         self._turn += 1
         return self._gateways[self._turn % len(self._gateways)]
+
+
+class Visitor:
+    """One who creates sessions, has each do a little, and closes it, perhaps in the middle of its work."""
+
+    def __init__(self, servers: list[str], api_key: str, seed: str) -> None:
+        self._servers, self._api_key, self._seed = servers, api_key, seed
+        self._rng = random.Random(seed)
+        self.tenants: list[Tenant] = []
+
+    def work(self, stop: threading.Event) -> None:
+        """Visit session after session until told to stop; the last one is closed, too."""
+        while not stop.wait(self._rng.uniform(0.5, 3.0)):
+            name = f"{self._seed}-{len(self.tenants)}"
+            tenant = Tenant(self._servers, self._api_key, "", name)
+            tenant.session = tenant.create(name)
+            self.tenants.append(tenant)
+            tenant.apply(0, "1s", 2)
+            for _ in range(self._rng.randint(0, 3)):
+                tenant.mark()
+                stop.wait(self._rng.uniform(0.0, 1.5))
+            tenant.post("close", "close", {})
+            tenant.close()
 
 
 def _exec(*argv: str) -> Json:
