@@ -132,8 +132,13 @@ def _runs(turn: Turn, command: Command, name: str) -> bool:
 
 
 def _close(turn: Turn, command: Command) -> None:
-    if not len(turn.state.executions):
-        answer.end(turn, command.id, GOOD)
+    if len(turn.state.executions):
+        return
+    for asset in list(turn.state.assets.values()):
+        if turn.full:
+            return
+        sync.give_up(turn, asset.name)
+    answer.end(turn, command.id, GOOD)
 
 
 def _summary(outcomes: Mapping[str, str]) -> dict[str, Any]:

@@ -28,10 +28,10 @@ def settle(turn: Turn) -> None:
 def wake_at(turn: Turn) -> int | None:
     """Return when the next timer, retry or cooldown is due; what waits for a slot or a run needs no timer."""
     state = turn.state
-    if state.closing is not None or state.closed:
-        return None
     if turn.full:
         return turn.now + 1
+    if state.closing is not None or state.closed:
+        return None
     times = [state.looks.next_after(turn.now)]
     if state.halted is None:
         times.append(state.directs.next_after(turn.now))

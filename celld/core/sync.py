@@ -122,6 +122,14 @@ def withdraw(turn: Turn, name: str, reason: str) -> None:
         turn.emit("sync.skipped", name, reason=reason)
 
 
+def give_up(turn: Turn, name: str) -> None:
+    """End a sync of which nothing runs, and nothing will: requested and not started, or still to be verified."""
+    asset = turn.asset(name)
+    if asset.sync is not None and is_waiting(asset, ("direct", "drift", "manual")):
+        turn.emit("sync.skipped", name, command_id=asset.sync.command_id, reason="closing")
+    end_unverified(turn, name)
+
+
 def is_gated(asset: Asset) -> bool:
     """Tell whether the gate has closed on a sync while it waited to be started."""
     retry = asset.direct is not None and asset.direct.retry

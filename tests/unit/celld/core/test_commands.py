@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from celld.core.decide import decide
-from setpoint.contracts.cell import Delivered, MaterializeFailed, Release
+from setpoint.contracts.cell import Delivered, MaterializeFailed, Release, RunFound
 from tests.sim.world import World, asset, pair, project
 
 CHAIN = (asset("a"), asset("b", "a"), asset("c", "b"))
@@ -368,6 +368,33 @@ def test_close_cancels_what_runs_and_then_gives_the_session_up() -> None:
     assert not len(world.state.executions)
     later = Delivered("0198c0de-0000-7000-8000-200000000000", 1, 99, "evaluate", {})
     assert Release("close") in decide(world.state, later, world.now).effects
+
+
+def test_close_ends_a_sync_whose_verification_was_lost() -> None:
+    world = ready(asset("a"))
+    world.evaluate_s["a"] = 600.0
+    world.command("sync", {"select": ["a"]})
+    world.run(15)
+    close = world.command("close")
+    (run,) = world.state.executions.values()
+    world.runs[run.id].over = True
+    world.feed(RunFound(run.id, "interrupted"))
+    assert outcome(world, close)[0] == "succeeded"
+    started = world.events("sync.started", "a")[-1]
+    (ended,) = world.events("sync.succeeded", "a", started.seq)
+    assert (ended.execution_id, ended.data["verified"]) == (started.execution_id, False)
+    assert world.released == ["close"]
+
+
+def test_close_ends_syncs_that_were_only_requested() -> None:
+    world = World(project(asset("a"), asset("b"), max_sync_concurrency=1))
+    world.run(3)
+    assert world.state.requested.first() is not None
+    close = world.command("close")
+    world.run(2)
+    assert outcome(world, close)[0] == "succeeded"
+    assert len(world.events("sync.requested")) == 2
+    assert [event.data["reason"] for event in world.events("sync.skipped")] == ["closing"]
 
 
 def test_close_of_an_idle_session_ends_at_once() -> None:
