@@ -7,7 +7,6 @@ celld uses it towards sandboxd, the gateway towards celld, all hosts towards the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -127,12 +126,14 @@ class LinkClient:
         finally:
             self._outbox = None
             writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, WebSocketException):
-                await writer
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(LinkDown(f"{self._name}: lost"))
             self._on_down()
+            # Not awaited as such: who cancels this link while it goes down would be taken for the writer's end.
+            await asyncio.wait({writer})
+            if not writer.cancelled():
+                writer.exception()
 
     def _dispatch(self, frame: Any) -> None:
         future = self._waiting.get(getattr(frame, "id", 0))

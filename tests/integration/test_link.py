@@ -255,6 +255,27 @@ async def test_a_lost_link_fails_what_waits_and_comes_back_by_itself() -> None:
             await server.stop()
 
 
+async def test_a_link_that_is_cancelled_while_it_goes_down_ends() -> None:
+    server = Server(silent)
+    await server.start()
+    up = asyncio.Event()
+    link = LinkClient(
+        url=lambda: f"ws://127.0.0.1:{server.port}/link",
+        headers=lambda: {"Authorization": "Bearer good"},
+        replies=hint.FromBroker,
+        on_up=up.set,
+    )
+    task = asyncio.create_task(link.run())
+    await within(up.wait())
+    stopping = asyncio.create_task(server.stop())
+    while link.connected:
+        await asyncio.sleep(0)
+    task.cancel()  # at the very moment at which it waits for its writer
+    await within(asyncio.wait({task}))
+    assert task.cancelled()
+    await stopping
+
+
 async def test_the_handshake_is_checked_and_a_refusal_is_a_problem() -> None:
     async with serving(is_open_to_all=False) as server:
         with pytest.raises(InvalidStatus) as refused:
