@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from setpoint.local.stack import free_port
+from setpoint.runtime import process_start
 from tests.acceptance.projects import asset, project
 
 _BOUND_S = 90
@@ -188,3 +189,30 @@ def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing_behind(tmp_path: Path) 
     assert demo.returncode == 130
     assert _traces(before) == []
     assert _demo_dirs() <= dirs
+
+
+def test_what_a_killed_supervisor_left_is_stopped_by_down() -> None:
+    with tempfile.TemporaryDirectory(prefix="setpoint-cli-") as name:
+        home = Path(name)
+        home.chmod(0o711)
+        terminal, port = Terminal(home, 0), free_port() & ~7
+        started = terminal.run("up", "-d", "-o", "json", "--port", str(port))
+        assert started.returncode == 0, started.stderr
+        found = json.loads(started.stdout)
+        os.kill(found["supervisor"], signal.SIGKILL)
+        stopped = terminal.run("down")
+        assert stopped.returncode == 0, stopped.stderr
+        assert "was killed" in stopped.stderr
+        for part in found["processes"].values():
+            assert process_start(part["pid"]) != part["start"]
+        assert terminal.run("down").returncode == 4
+
+
+def test_a_stack_that_cannot_start_says_why_in_a_line(tmp_path: Path) -> None:
+    terminal, port = Terminal(tmp_path, 0), free_port() & ~7
+    terminal.environment["SETPOINT_PG_BINDIR"] = "/nonexistent"
+    failed = terminal.run("up", "--port", str(port))
+    assert failed.returncode == 7
+    assert any(line.startswith("setpoint: ") and "Postgres" in line for line in failed.stderr.splitlines())
+    assert "Traceback" not in failed.stderr
+    assert terminal.run("up", "--state-dir", "/proc/nope").returncode == 2
