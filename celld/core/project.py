@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from celld.core import fit, schedule
+import msgspec
+
+from celld.core import explain, fit, schedule
 from celld.core.evaluate import blockers_of
 from celld.core.state import Asset, LastEvaluation, LastSync, State
 from setpoint.contracts.cell import AssetDoc
 from setpoint.contracts.clock import rfc3339
+from setpoint.contracts.explain import SESSION_ROW
 
 
 def documents(before: State, after: State) -> tuple[AssetDoc, ...]:
-    """Return the rows that differ between two states; a row of an asset that is gone has no document."""
+    """Return the rows that differ between two states; a row of an asset that is gone has no document.
+
+    What concerns the session as a whole is a row of its own, under a name that no asset can have.
+    """
     changed = after.assets.changed_since(before.assets)
-    return tuple(
+    rows = [
         AssetDoc(name, document(after, asset) if (asset := after.assets.get(name)) is not None else None)
         for name in changed
-    )
+    ]
+    reasons = explain.of_session(after)
+    if reasons != explain.of_session(before):
+        rows.append(AssetDoc(SESSION_ROW, {"reasons": msgspec.to_builtins(reasons)}))
+    return tuple(rows)
 
 
 def document(state: State, asset: Asset) -> dict[str, Any]:
@@ -27,7 +37,7 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
     return {
         "name": asset.name,
         "known": "ready" if schedule.passes_through(asset) else asset.known,
-        "stale": asset.stale,
+        "stale": asset.stale and not schedule.passes_through(asset),
         "state": status(asset),
         "blocked_by": blockers_of(state, asset.name) if asset.unclear else [],
         "pending": {
@@ -49,6 +59,7 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
         "auto_sync": spec.auto_sync_on_drift,
         "generation": asset.generation,
         "digest": spec.digest,
+        "reasons": msgspec.to_builtins(explain.own(asset)),
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,6 +14,9 @@ from setpoint.cli import context, wait
 from setpoint.client.api import Client
 from setpoint.contracts import limits
 from setpoint.contracts.problem import Problem
+
+if TYPE_CHECKING:
+    from setpoint.contracts.resource.compile import CompileResult
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
@@ -71,18 +75,48 @@ def _copy(source: Any, target: Path) -> None:
             (target / item.name).write_bytes(item.read_bytes())
 
 
-@click.command()
-@_DIRECTORY
-def validate(directory: Path) -> None:
-    """Check the project in DIRECTORY and report every fault with its place. Needs no server."""
+def compiled_at(directory: Path) -> CompileResult:
+    """Compile the project in a directory, or return everything that is wrong with it."""
     from setpoint.contracts.resource.compile import compile_project
 
-    files = {path: content for path, (content, _) in read_project(directory).items()}
-    result = compile_project(files)
+    return compile_project({path: content for path, (content, _) in read_project(directory).items()})
+
+
+@click.command()
+@_DIRECTORY
+@click.option("-o", "--output", type=click.Choice(["table", "json", "github"]), help="How to print what is found.")
+def validate(directory: Path, output: str | None) -> None:
+    """Check the project in DIRECTORY and report every fault with its place. Needs no server.
+
+    `-o json` prints the verdict with all faults, `-o github` annotations for a pull request; both on stdout.
+    """
+    from setpoint.cli import faults
+
+    result = compiled_at(directory)
+    how = output or context.settings().output
+    problem = Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
+    names = sorted(result.compiled.assets) if result.compiled is not None else []
+    if how == "json":
+        click.echo(faults.as_json(names, result.faults))
+    elif how == "github":
+        for line in faults.github(directory, result.faults):
+            click.echo(line)
+    elif result.compiled is not None:
+        context.print_table([{"valid": True, "assets": names}], (("VALID", "valid"), ("ASSETS", "assets")))
+    if result.compiled is None and how == "table":
+        raise problem
     if result.compiled is None:
-        raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
-    names = sorted(result.compiled.assets)
-    context.emit({"valid": True, "assets": names}, (("VALID", "valid"), ("ASSETS", "assets")))
+        raise click.exceptions.Exit(problem.kind.exit_code)
+
+
+@click.command()
+@click.argument("which", required=False, type=click.Choice(["resource", "project"]))
+def schema(which: str | None) -> None:
+    """Print the JSON Schema of a resource file or of the settings file (none named: both), for editors and checks."""
+    from setpoint.contracts.resource.schema import documents
+
+    found = documents()
+    click.echo(json.dumps(found[which] if which else found, indent=2, sort_keys=True))
 
 
 @click.command()

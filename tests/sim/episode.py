@@ -11,6 +11,7 @@ from random import Random
 from celld.core.schedule import direct_pair, may_sync
 from celld.core.state import Asset
 from setpoint.contracts.resource.model import CompiledAsset, CompiledSet
+from tests.sim.explained import check_explained
 from tests.sim.world import Fate, World, asset, fold, pair, project
 
 FAULTS_S = 1800.0
@@ -29,9 +30,12 @@ def episode(random: Random, *, actions: int = 40) -> World:
     for _ in range(actions):
         world.run(random.choice((0.0, 0.5, 3.0, 10.0, 45.0, FAULTS_S / actions)))
         _act(random, world)
+        check_explained(world)
     _calm(world)
+    check_explained(world)
     world.run(QUIET_S)
     _check(world)
+    check_explained(world)
     return world
 
 

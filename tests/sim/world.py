@@ -38,6 +38,7 @@ from setpoint.contracts.cell import (
 from setpoint.contracts.codec import canonical_json, sha256_hex
 from setpoint.contracts.command import lane_of
 from setpoint.contracts.event import Event, committed
+from setpoint.contracts.explain import SESSION_ROW
 from setpoint.contracts.resource.model import (
     CompiledAsset,
     CompiledSet,
@@ -125,6 +126,7 @@ class World:
         self._commands = itertools.count(1)
         self._wake: int | None = None
         self.docs: dict[str, dict[str, Any]] = {}
+        self.session_row: dict[str, Any] = {}
         self.acquire()
         if compiled is not None:
             self.apply(compiled, all_ready=all_ready)
@@ -217,6 +219,11 @@ class World:
         """Return when an event happened, in seconds from the beginning."""
         return (event.at - self.began) / SECOND
 
+    @property
+    def wake(self) -> int | None:
+        """Return when the core has asked to be called again."""
+        return self._wake
+
     def known(self) -> dict[str, str]:
         """Return what is known of each asset with conditions."""
         return {a.name: a.known for a in self.state.assets.values() if a.spec.pairs}
@@ -240,7 +247,9 @@ class World:
         assert decision.wake_at is None or decision.wake_at > self.now, "a wake in the past"
         self._wake = decision.wake_at
         for doc in decision.assets:
-            if doc.doc is None:
+            if doc.name == SESSION_ROW:
+                self.session_row = doc.doc or {}
+            elif doc.doc is None:
                 self.docs.pop(doc.name, None)
             else:
                 self.docs[doc.name] = msgspec.json.decode(canonical_json(doc.doc))
