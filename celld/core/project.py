@@ -45,6 +45,7 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
             "sync": "direct" if asset.direct else "drift" if asset.drift else "none",
             "verify": asset.sync is not None and asset.sync.phase in ("verifying", "owed"),
         },
+        "lock": _lock(asset),
         "last_evaluation": _evaluation(asset, asset.last_evaluation),
         "last_sync": _sync(asset.last_sync),
         "failures": asset.failures,
@@ -53,7 +54,7 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
         if suspended is None
         else {"reason": suspended.reason, "since": rfc3339(suspended.since), "by": suspended.by},
         "retry_at": rfc3339(asset.retry.at) if asset.retry else None,
-        "next_due": rfc3339(min(asset.due.values())) if asset.due else None,
+        "next_due": rfc3339(asset.timer) if asset.timer is not None else None,
         "upstreams": list(spec.upstreams),
         "labels": spec.labels,
         "auto_sync": spec.auto_sync_on_drift,
@@ -98,6 +99,19 @@ def _evaluation(asset: Asset, last: LastEvaluation | None) -> dict[str, Any] | N
         ),
         "evaluationId": last.execution_id,
         "at": rfc3339(last.at),
+    }
+
+
+def _lock(asset: Asset) -> dict[str, Any] | None:
+    """Return what a requested sync waits for when its lock is held."""
+    sync = asset.sync
+    if sync is None or sync.phase != "requested" or not sync.lock_tries:
+        return None
+    return {
+        "key": sync.lock_key,
+        "holder": sync.lock_holder,
+        "attempt": sync.lock_tries,
+        "retry_at": rfc3339(sync.lock_at),
     }
 
 
