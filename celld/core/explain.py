@@ -27,11 +27,8 @@ def own(asset: Asset) -> list[Reason]:
     if not asset.spec.pairs:
         return []
     found = [*_under_way(asset), *_stopped(asset), *_waits(asset), *_not_synced(asset)]
-    if asset.due and asset.evaluation is None and asset.sync is None:
-        due = rfc3339(min(asset.due.values()))
-        found.append(
-            Reason("WaitingForInterval", f"{asset.name} is looked at next at {due}", asset.name, due, next_check=due)
-        )
+    if asset.timer is not None and asset.evaluation is None and asset.sync is None:
+        found += _timer(asset, asset.timer)
     return found
 
 
@@ -59,10 +56,24 @@ def of_session(state: State) -> list[Reason]:
     return found
 
 
+def _timer(asset: Asset, at: int) -> Iterator[Reason]:
+    name, due = asset.name, rfc3339(at)
+    if asset.due and min(asset.due.values()) < at:
+        said = f"what is known of {name} is fresh enough to be taken again until {due} (evaluateCacheTtl)"
+        yield Reason("CacheFresh", said, name, due, next_check=due, command=f"setpoint evaluate {name}")
+    yield Reason("WaitingForInterval", f"{name} is looked at next at {due}", name, due, next_check=due)
+
+
 def _under_way(asset: Asset) -> Iterator[Reason]:
     sync, name = asset.sync, asset.name
     follow = f"setpoint logs {name} -f"
-    if sync is not None and sync.phase == "requested":
+    if sync is not None and sync.phase == "requested" and sync.lock_tries:
+        said = f"the sync of {name} needs the lock {sync.lock_key!r}, which {sync.lock_holder} holds"
+        since, again = rfc3339(sync.requested_at), rfc3339(sync.lock_at)
+        yield Reason(
+            "LockHeld", f"{said} (tried {sync.lock_tries} times)", name, "the holder's sync ends", since, again
+        )
+    elif sync is not None and sync.phase == "requested":
         yield turn_of(name)
     elif sync is not None and sync.phase != "owed":
         doing = "runs" if sync.phase == "stages" else "is being verified"
@@ -106,6 +117,10 @@ def _waits(asset: Asset) -> Iterator[Reason]:
     look = asset.look
     if look is not None and look.why != "cooldown" and (retry is None or look.seq > retry.seq) and idle:
         yield turn_of(name)
+    if idle and asset.restless and asset.direct is not None and schedule.may_sync(asset) and schedule.is_held_up(asset):
+        said = f"the sync that {name} owes waits until nothing above it is being synced (upstreamPolicy: all)"
+        begun, look_up = rfc3339(asset.direct.at), f"setpoint graph +{name}"
+        yield Reason("UpstreamBusy", said, name, "the syncs above it have ended", begun, command=look_up)
     until = max(asset.cooldown_until, look.at if look is not None and look.why == "cooldown" else 0)
     if until and idle:
         count = f" after {asset.failures} failed syncs in a row" if asset.failures > 1 else " after the last sync"

@@ -41,7 +41,7 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
         "state": status(asset),
         "blocked_by": blockers_of(state, asset.name) if asset.unclear else [],
         "pending": {
-            "look": asset.look is not None,
+            "look": asset.look is not None and not schedule.passes_through(asset),
             "sync": "direct" if asset.direct else "drift" if asset.drift else "none",
             "verify": asset.sync is not None and asset.sync.phase in ("verifying", "owed"),
         },

@@ -18,12 +18,15 @@ Code = Literal[
     "SessionClosed", "WaitingForHost", "WorkspaceFailed", "WorkspaceExclusive", "Halted",
     "AssetSuspended", "SyncRunning", "EvaluationRunning", "WorkspaceStale", "EvaluationFailing", "CooldownUntil",
     "AutoSyncOff", "NoSyncDefined", "LockHeld", "CacheFresh", "ConcurrencyLimit",
-    "UpstreamNotEvaluated", "UpstreamDrifted", "UpstreamStale", "WaitingForInterval",
+    "UpstreamNotEvaluated", "UpstreamDrifted", "UpstreamStale", "UpstreamBusy", "WaitingForInterval",
 ]  # fmt: skip
 """Every reason there is; docs/explain.md has one row for each."""
 
 SESSION_ROW: Final = ""
 """The name under which the projection keeps what concerns the session as a whole: no asset can have it."""
+
+_PASSIVE: Final = frozenset({"WaitingForInterval", "CacheFresh"})
+"""Reasons that say when an asset is looked at next, not what keeps it from being Ready."""
 
 _ROOTS_MAX: Final = 5
 _VISITED_MAX: Final = 2000
@@ -116,7 +119,7 @@ def compose(
     halted = any(reason.code == "Halted" for reason in found)
     for root, path in roots:
         own = _own(root, now_us, stops or (halted and not root.looks))
-        found += [*(reason for reason in own if reason.code != "WaitingForInterval" or len(own) == 1)]
+        found += [*(reason for reason in own if reason.code not in _PASSIVE)]
         found.append(_upstream(root, path))
     own = _own(asset, now_us, stops or bool(roots) or (halted and not asset.looks))
     return tuple(dict.fromkeys([*found, *own]))
@@ -132,7 +135,7 @@ def _own(one: Seen, now_us: int, explained: bool) -> list[Reason]:
     found = [reason for reason in one.reasons if not _is_past(reason, now_us)]
     if explained:
         return [reason for reason in found if reason.code != "ConcurrencyLimit"]
-    if one.settled or any(reason.code != "WaitingForInterval" for reason in found):
+    if one.settled or any(reason.code not in _PASSIVE for reason in found):
         return found
     return [turn_of(one.name), *found]
 

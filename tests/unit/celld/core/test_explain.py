@@ -157,3 +157,32 @@ def test_a_row_of_the_projection_is_small_whatever_people_write() -> None:
     (reason,) = explained(world, "a")
     assert len(reason.message) < 300
     assert msgspec.to_builtins(reason)["object"] == "a"
+
+
+def test_a_lock_that_somebody_has_is_named_with_its_holder() -> None:
+    world = World(project(asset("a", pairs=[pair("c", lock="warehouse")]), lock_retry_interval_s=60.0))
+    world.hold("warehouse")
+    world.run(5)
+    (reason,) = explained(world, "a")
+    assert (reason.code, reason.next_check) == ("LockHeld", world.docs["a"]["lock"]["retry_at"])
+    assert "'warehouse', which other/execution holds" in reason.message
+
+
+def test_a_result_that_may_be_taken_again_is_told_from_a_timer() -> None:
+    world = ready(asset("a", pairs=[pair("c", interval=10, cache_ttl_s=100)]))
+    assert codes(world, "a") == ["CacheFresh", "WaitingForInterval"]
+    world.drift("a")
+    world.run(300)
+    assert codes(world, "a") == ["CacheFresh", "WaitingForInterval"]
+
+
+def test_a_patient_asset_says_that_it_waits_for_quiet() -> None:
+    world = ready(asset("a", interval=10), asset("b"), asset("x", "a", "b", upstream_policy="all"))
+    world.sync_s["b"] = 120
+    world.drift("a")
+    world.command("sync", {"select": ["b"]})
+    world.run(45)
+    assert world.docs["x"]["pending"]["sync"] == "direct"
+    assert "UpstreamBusy" in codes(world, "x")
+    world.run(200)
+    assert codes(world, "x") == []
