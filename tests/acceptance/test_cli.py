@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,3 +189,81 @@ def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing_behind(tmp_path: Path) 
     assert demo.returncode == 130
     assert _traces(before) == []
     assert _demo_dirs() <= dirs
+
+
+def _json(terminal: Terminal, *words: str) -> Any:
+    """Run a command with ``-o json``; it must go well."""
+    done = terminal.run("-o", "json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_selectors_say_who_is_synced_and_shown(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "picks", project(asset("a"), asset("b", ["a"]), asset("c", ["b"]), asset("d")))
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    done = terminal.run("-o", "json", "sync", "+c", "-x", "a", "-s", "picks")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"]["assets"] == {"b": "succeeded", "c": "succeeded"}
+    assert [row["name"] for row in _json(terminal, "status", "b+", "-s", "picks")] == ["b", "c"]
+    assert terminal.run("graph", "+c", "-s", "picks").stdout.splitlines() == [
+        "a (ready)",
+        "`- b (ready)",
+        "   `- c (ready)",
+    ]
+    wrong = terminal.run("sync", "+", "-s", "picks")
+    assert (wrong.returncode, "no selector" in wrong.stderr) == (2, True)
+
+
+def test_what_is_stopped_explains_itself_until_it_may_go_on(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "asks", project(asset("top", interval="300ms"), asset("low", ["top"])))
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    assert terminal.run("suspend", "top", "-m", "month end", "-s", "asks").returncode == 0
+    assert terminal.run("halt", "-m", "all hands off", "-s", "asks").returncode == 0
+    _remove(terminal, "asks", "top.txt")
+    assert _until(lambda: _codes(terminal, "low")[:1] == ["Halted"], 20)
+    assert _codes(terminal, "low") == ["Halted", "AssetSuspended", "UpstreamDrifted"]
+    said = terminal.run("explain", "low", "-s", "asks").stdout
+    assert "automatic syncs of the session are halted: all hands off" in said
+    assert "suspended by the user: month end" in said
+    assert "setpoint resume top" in said
+    assert terminal.run("resume", "top", "-s", "asks").returncode == 0
+    assert _codes(terminal, "low")[0] == "Halted"
+    assert terminal.run("unhalt", "-s", "asks").returncode == 0
+    assert _until(lambda: terminal.run("status", "--check", "-s", "asks").returncode == 0, 30)
+
+
+def test_what_was_done_about_an_asset_can_be_looked_up(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "past", project(asset("a")))
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    entries = _json(terminal, "history", "a", "-s", "past")
+    assert [(entry["kind"], entry["why"], entry["verdict"]) for entry in entries] == [
+        ("sync", "drift", "ready"),
+        ("evaluation", "initial", "drifted"),
+    ]
+    (sync,) = _json(terminal, "inspect", "a", "--changed-only", "-s", "past")
+    assert [(one["name"], one["before"], one["after"]) for one in sync["conditions"]] == [
+        ("a-file", "drifted", "ready")
+    ]
+    assert "a-file" in terminal.run("inspect", "a", "-s", "past").stdout
+    assert terminal.run("history", "none", "-s", "past").returncode == 4
+
+
+def _codes(terminal: Terminal, name: str) -> list[str]:
+    return [reason["code"] for reason in _json(terminal, "explain", name, "-s", "asks")["reasons"]]
+
+
+def _until(holds: Callable[[], bool], within_s: float) -> bool:
+    """Ask again, a command at a time, until it holds or the time is over."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def _remove(terminal: Terminal, session: str, path: str) -> None:
+    """Delete a file of a session's workspace."""
+    found = list((terminal.home / "state").rglob(path))
+    assert found, f"{path} of {session} is nowhere"
+    for one in found:
+        one.unlink()
