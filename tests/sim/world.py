@@ -338,7 +338,8 @@ class World:
         if effect.execution_id in self.runs:
             assert self.tolerant or self.runs[effect.execution_id].deaf, "a run is started twice"
             return
-        wanted = self.state.executions[effect.execution_id].sync
+        starting = self.state.executions.get(effect.execution_id)  # None: superseded in the same decision
+        wanted = starting.sync if starting is not None else None
         if wanted is not None and wanted.lock_key is not None and not self.tolerant:
             assert self.locks[wanted.lock_key] == f"{SESSION}/{effect.execution_id}", "a sync runs without its lock"
         run = Run(effect)
