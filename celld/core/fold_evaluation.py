@@ -94,7 +94,8 @@ def _failed(state: State, event: Event) -> State:
     reason = event.data["reason"]
     after = replace(asset, evaluation=None)
     if asset.sync is not None and asset.sync.phase == "verifying":
-        after = replace(after, sync=replace(asset.sync, phase="owed", outdated=False))
+        owed = replace(asset.sync, phase="owed", outdated=False)
+        after = replace(after, sync=None if asset.sync.ended and schedule.passes_through(asset) else owed)
     if reason != "superseded":
         retry = _retry(event.data, flight.seq)
         assert retry is not None, "an evaluation that came to nothing is tried again"

@@ -58,6 +58,8 @@ def _changed(old: Asset, spec: CompiledAsset, generation: int, initial: Look | N
     sync = old.sync
     if sync is not None and sync.phase in ("stages", "verifying"):
         sync = replace(sync, outdated=True)
+    elif sync is not None and sync.phase == "owed" and not spec.pairs:
+        sync = None  # there is nothing left that could verify it
     after = replace(
         old,
         spec=spec,

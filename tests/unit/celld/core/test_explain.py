@@ -186,3 +186,19 @@ def test_a_patient_asset_says_that_it_waits_for_quiet() -> None:
     assert "UpstreamBusy" in codes(world, "x")
     world.run(200)
     assert codes(world, "x") == []
+
+
+def test_what_loses_its_conditions_owes_no_verification_and_moves_nobody() -> None:
+    """A failed sync has ended before its verification: when the asset has no conditions left, nothing is owed."""
+    for seconds in (7, 12.5):  # while its stages run; while its verification is owed
+        world = World(project(asset("a"), asset("x", "a", upstream_policy="all")))
+        world.scripts["a"] = lambda world, label: False
+        world.truth["a", "c"] = False
+        world.run(seconds)
+        world.truth["a", "c"] = "timeout"
+        world.run(0.5)
+        world.apply(project(asset("a", pairs=()), asset("x", "a", upstream_policy="all")))
+        world.run(60)
+        assert world.state.assets["a"].sync is None
+        assert codes(world, "a") == []
+        assert world.known() == {"x": "ready"}
