@@ -137,6 +137,60 @@ class Execution(Answer, frozen=True, omit_defaults=True):
     ended_at: str | None = None
 
 
+class ReasonView(Answer, frozen=True):
+    """Why an asset is as it is. ``object`` is the asset that it is about (empty: the session).
+
+    ``clears`` says what ends it, ``next_check`` when it ends or is looked at by itself, ``command`` what one may type.
+    """
+
+    code: str
+    message: str
+    object: str
+    clears: str
+    since: str | None
+    next_check: str | None
+    command: str | None
+
+
+class Explanation(Answer, frozen=True):
+    """The reasons for an asset's state, root cause first; none when it is Ready and nothing is due.
+
+    ``seq``: as of which event the asset was written.
+    """
+
+    name: str
+    state: str
+    known: str
+    seq: int
+    reasons: list[ReasonView]
+
+
+class ConditionChange(Answer, frozen=True, omit_defaults=True):
+    """A condition before and after an execution: ready, drifted, unknown, or left out when nothing was known."""
+
+    name: str
+    type: str
+    before: str | None = None
+    after: str | None = None
+    reason: str = ""
+
+
+class HistoryEntry(Answer, frozen=True, omit_defaults=True):
+    """A sync of an asset together with its verification, or an evaluation beside that. ``why`` is what led to it."""
+
+    execution_id: str
+    kind: Literal["sync", "evaluation"]
+    why: str
+    status: str
+    seq: int
+    started_at: str
+    ended_at: str | None = None
+    verdict: str | None = None
+    reason: str = ""
+    stages: list[dict[str, Any]] = []
+    conditions: list[ConditionChange] = []
+
+
 class EventView(Answer, frozen=True, omit_defaults=True):
     """A row of the session's log. ``v`` is the version of its type's schema; ``epoch`` is (incarnation, n)."""
 

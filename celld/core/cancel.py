@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celld.core import answer
+from celld.core import answer, guardrail
 from celld.core.state import Command, Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import Delivered
@@ -29,11 +29,18 @@ def accept(turn: Turn, row: Delivered, body: Cancel) -> None:
         cancels_command=target.id if target is not None else None,
     )
     for name in waiting:
-        held = turn.asset(name).sync
-        turn.emit("sync.cancelled", name, command_id=held.command_id if held else None, reason="cancelled")
+        _drop(turn, name)
     for run in runs:
         turn.cancel_run(run)
     answer.end(turn, row.command_id, "succeeded", cancelling=[run.id for run in runs])
+
+
+def _drop(turn: Turn, name: str) -> None:
+    """Cancel a sync that has not started. One of the loop's own is looked at again after a cooldown, as if it had."""
+    held = turn.asset(name).sync
+    assert held is not None, "a sync is dropped that was not requested"
+    until = None if held.kind == "manual" else turn.stamp(guardrail.cooldown_s(turn.state.settings, 1))
+    turn.emit("sync.cancelled", name, command_id=held.command_id, reason="cancelled", cooldown_until=until)
 
 
 def close(turn: Turn, row: Delivered) -> None:

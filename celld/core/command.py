@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from celld.core import answer, apply, cancel, schedule, sync
+from celld.core import answer, apply, cancel, fit, select, sync
 from celld.core.turn import Turn
 from setpoint.contracts.cell import Delivered
 from setpoint.contracts.codec import canonical_json
@@ -27,9 +27,9 @@ from setpoint.contracts.command import (
 )
 from setpoint.contracts.limits import COMMAND_PAYLOAD_BYTES_MAX
 from setpoint.contracts.problem import Problem
-from setpoint.contracts.resource.nearest import nearest_hint
 
-NAMES_MAX: Final = 500
+SELECTORS_MAX: Final = 500
+SUSPENDED_MAX: Final = 500
 
 
 def accept(turn: Turn, row: Delivered) -> None:
@@ -46,9 +46,9 @@ def accept(turn: Turn, row: Delivered) -> None:
     match body:
         case Apply():
             apply.accept(turn, row, body)
-        case Evaluate():
-            answer.take(turn, row, payload=row.payload, all=True if not body.select else None)
-        case Sync() | Tool():
+        case Evaluate() | Sync():
+            _take_naming(turn, row, body)
+        case Tool():
             answer.take(turn, row, payload=row.payload)
         case Cancel():
             cancel.accept(turn, row, body)
@@ -80,37 +80,51 @@ def _check(turn: Turn, row: Delivered, body: Body) -> None:
     if len(canonical_json(row.payload)) > COMMAND_PAYLOAD_BYTES_MAX:
         raise Problem("payload-too-large", f"a payload has at most {COMMAND_PAYLOAD_BYTES_MAX} bytes")
     if isinstance(body, Evaluate | Sync | Suspend | Resume):
-        if turn.state.generation is None:
-            raise Problem("invalid-transition", "no project has been applied")
-        if len(body.select) > NAMES_MAX:
-            raise Problem("payload-too-large", f"a command names at most {NAMES_MAX} assets")
-        for name in body.select:
-            if name not in turn.state.assets:
-                hint = nearest_hint(name, tuple(turn.state.assets))
-                raise Problem("unknown-reference", f"there is no asset {name!r}" + (f"; {hint}" if hint else ""))
+        _check_selection(turn, body)
     if isinstance(body, Evaluate | Sync | Tool) and turn.state.materialize_failed is not None:
         raise Problem("invalid-transition", "the workspace could not be prepared; apply the project again")
+
+
+def _check_selection(turn: Turn, body: select.Naming) -> None:
+    if turn.state.generation is None:
+        raise Problem("invalid-transition", "no project has been applied")
+    if len(body.select) + len(body.exclude) > SELECTORS_MAX:
+        raise Problem("payload-too-large", f"a command has at most {SELECTORS_MAX} selectors")
+    names = select.meant(turn.state, body)
     if isinstance(body, Sync):
-        _check_syncs(turn, body)
+        _check_syncs(turn, body, names)
+    if isinstance(body, Suspend | Resume) and len(names) > SUSPENDED_MAX:
+        raise Problem("payload-too-large", f"these are {len(names)} assets and {SUSPENDED_MAX} at a time may be")
 
 
-def _check_syncs(turn: Turn, body: Sync) -> None:
-    for name in body.select:
-        pair = schedule.direct_pair(turn.asset(name))
-        if pair is None or pair[1].sync is None:
+def _check_syncs(turn: Turn, body: Sync, names: tuple[str, ...]) -> None:
+    for name in names:
+        if select.syncs(turn.asset(name), body.stages):
+            continue
+        if not select.syncs(turn.asset(name), ()):
             raise Problem("validation-failed", f"asset {name!r} has no sync")
-        if body.stages and not {stage for stage, _ in pair[1].sync.stages()} & set(body.stages):
-            raise Problem("validation-failed", f"the sync of {name!r} has none of the stages {sorted(body.stages)}")
+        raise Problem("validation-failed", f"the sync of {name!r} has none of the stages {sorted(body.stages)}")
+    if not names and select.chosen(turn.state, body.select, body.exclude):
+        raise Problem("validation-failed", "nothing that is selected has a sync with these stages")
+
+
+def _take_naming(turn: Turn, row: Delivered, body: Evaluate | Sync) -> None:
+    """Accept a command that names assets, with the names unless they are all there are or too many to write down."""
+    every = isinstance(body, Evaluate) and not body.select and not body.exclude
+    names = None if every else list(select.meant(turn.state, body))
+    if not fit.fits([row.payload, names]):
+        names = None
+    answer.take(turn, row, payload=row.payload, names=names, all=True if every else None)
 
 
 def _suspend(turn: Turn, body: Suspend) -> None:
-    for name in dict.fromkeys(body.select):
+    for name in select.meant(turn.state, body):
         sync.withdraw(turn, name, "suspended")
         turn.emit("asset.suspended", name, reason=body.reason, by="user")
 
 
 def _resume(turn: Turn, body: Resume) -> None:
-    for name in dict.fromkeys(body.select):
+    for name in select.meant(turn.state, body):
         asset = turn.asset(name)
         if asset.suspended is not None or asset.failures or asset.turns:
             turn.emit("asset.resumed", name, by="user")

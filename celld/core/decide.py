@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from celld.core import command, project, runs, settle, workspace
+from celld.core import command, lock, project, runs, settle, workspace
 from celld.core.state import State
 from celld.core.turn import Turn
 from setpoint.contracts.cell import (
@@ -29,18 +29,17 @@ from setpoint.contracts.cell import (
 )
 
 
-class Defect(Exception):
-    """An input that cannot be: the cell must crash, its owner restarts it from the log."""
-
-
 def decide(state: State, observed: Input, now: int) -> Decision:
-    """Decide on one input at ``now`` (microseconds since the epoch). Raises Defect for an input that cannot be."""
+    """Decide on one input at ``now`` (microseconds since the epoch)."""
     turn = work_out(state, observed, now)
+    takes, gives = lock.changes(state, turn.state)
     return Decision(
         tuple(turn.events),
         tuple(turn.effects),
         settle.wake_at(turn),
         project.documents(state, turn.state),
+        takes,
+        gives,
     )
 
 
@@ -76,7 +75,7 @@ def _take_in(turn: Turn, observed: Input) -> None:
         case RunRefused():
             runs.refused(turn, observed)
         case LockBusy():
-            raise Defect(f"no decision takes a lock, and yet {observed.key!r} is busy")
+            lock.busy(turn, observed)
         case _:
             assert_never(observed)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from celld.core import effect, fit, fruitless, guardrail, propagate, schedule, sync
+from celld.core import effect, fit, fruitless, guardrail, propagate, schedule, sync, timer
 from celld.core.fold_evaluation import merged
-from celld.core.state import Asset, Evaluation, Result, State, Verdict
+from celld.core.state import Asset, Result, State, Verdict
 from celld.core.turn import Turn
 from setpoint.contracts.clock import rfc3339
 from setpoint.contracts.resource.model import Condition
@@ -14,6 +14,7 @@ from setpoint.contracts.run import StepResult
 
 _REASON_CHARS_MAX: Final = 200
 _BLOCKERS_MAX: Final = 5
+_REUSED_BYTES_MAX: Final = 2048
 
 
 def start(turn: Turn, name: str) -> None:
@@ -57,7 +58,8 @@ def reason(asset: Asset, now: int) -> tuple[str, tuple[Condition, ...]]:
     passed = drift is not None and clear and not waits and schedule.obstacle_ends(asset)
     if drift is not None and passed and max(drift.at, asset.cooldown_until) <= now:
         return "unblocked" if drift.obstacle == "blocked" else "cooldown", every
-    return "interval", part if clear else ()
+    by_clock = any(tick <= now for tick in asset.ticks.values())
+    return "cron" if by_clock else "interval", part if clear else ()
 
 
 def blockers_of(state: State, name: str) -> list[str]:
@@ -105,7 +107,8 @@ def conclude(turn: Turn, name: str) -> None:
     results = merged(asset, flight)
     verdict = verdict_of(asset, results)
     if verdict == "unknown":
-        fruitless.come_to_nothing(turn, name, "unknown", results=_documents(asset, results))
+        ticks = timer.ticks_after(asset, flight, results)
+        fruitless.come_to_nothing(turn, name, "unknown", results=_documents(asset, results), ticks=ticks or None)
         return
     verified = asset.sync
     resets = verdict == "ready" and guardrail.resets(asset, verified)
@@ -135,30 +138,21 @@ def verdict_of(asset: Asset, results: dict[str, Result]) -> Verdict:
 def _outcome(turn: Turn, asset: Asset, results: dict[str, Result], resets: bool) -> dict[str, Any]:
     flight = asset.evaluation
     assert flight is not None
-    verdict = verdict_of(asset, results)
+    ticks = timer.ticks_after(asset, flight, results)
+    next_due = timer.armed(asset, flight, results, turn.now, ticks).timer
     data: dict[str, Any] = {
-        "verdict": verdict,
+        "verdict": verdict_of(asset, results),
         "why": flight.why,
         "results": _documents(asset, results),
-        "reused": [],
-        "next_due": _next_due(turn, asset, flight),
+        "reused": fit.first_of(list(timer.reused(asset, flight)), _REUSED_BYTES_MAX),
+        "ticks": ticks or None,
+        "next_due": rfc3339(next_due) if next_due is not None else None,
         "resets": resets,
     }
     if any(result.state == "unknown" for result in results.values()):
         n = asset.retry.n + 1 if asset.retry is not None else 1
         data |= {"n": n, "retry_at": turn.stamp(fruitless.backoff_s(n))}
     return data
-
-
-def _next_due(turn: Turn, asset: Asset, flight: Evaluation) -> str | None:
-    timers = [
-        turn.later(condition.interval_s)
-        if condition.name in flight.conditions or condition.name not in asset.due
-        else asset.due[condition.name]
-        for condition in asset.spec.conditions()
-        if condition.interval_s is not None
-    ]
-    return rfc3339(min(timers)) if timers else None
 
 
 def _documents(asset: Asset, results: dict[str, Result]) -> list[dict[str, Any]]:

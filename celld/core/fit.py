@@ -25,12 +25,12 @@ def fits(value: object) -> bool:
     return len(canonical_json(value)) <= PART_BYTES_MAX
 
 
-def first_of(items: list[Any]) -> list[Any]:
+def first_of(items: list[Any], bytes_max: int = PART_BYTES_MAX) -> list[Any]:
     """Return as many of the first items as fit."""
     used, kept = 2, 0
     for item in items:
         used += len(canonical_json(item)) + 1
-        if used > PART_BYTES_MAX:
+        if used > bytes_max:
             break
         kept += 1
     return items[:kept]

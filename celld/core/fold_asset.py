@@ -68,9 +68,13 @@ def _suspended(state: State, event: Event) -> State:
 def _resumed(state: State, event: Event) -> State:
     """Lift a suspension. Lifted by a person, the asset is looked at, unless a trigger waits: then its sync runs."""
     asset = replace(state.assets[event.asset or ""], suspended=None, failures=0, turns=0, cooldown_until=0)
-    if event.data["by"] == "user" and asset.spec.pairs and not (asset.direct is not None and schedule.may_sync(asset)):
+    if event.data["by"] != "user" or not asset.spec.pairs:
+        return schedule.put(state, asset)
+    if asset.direct is None or not schedule.may_sync(asset):
         asset = schedule.owe(replace(asset, retry=None), Look(event.at, event.seq, gated=False, why="resume"))
-    return schedule.put(state, asset)
+        return schedule.put(state, asset)
+    state = schedule.put(state, schedule.patient(asset))
+    return state if asset.heeded else schedule.heed(state)
 
 
 FOLDS = {

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from celld.core import schedule
+from celld.core import schedule, select
 from celld.core.state import Asset, Command, Evaluation, Execution, Look, State
 from celld.core.table import Table
-from setpoint.contracts.command import Tool
+from setpoint.contracts.command import Evaluate, Sync, Tool, parse_command
 from setpoint.contracts.event import Event
 
 _ENDED_KEPT: Final = 128
@@ -21,13 +21,13 @@ NAMING: Final = frozenset({"evaluate", "sync"})
 def _accepted(state: State, event: Event) -> State:
     data, command_id = event.data, event.command_id or ""
     kind, payload = data["type"], data.get("payload") or {}
-    names = tuple(state.assets) if data.get("all") else tuple(payload.get("select", ()))
+    names = _names(state, kind, data) if kind in NAMING else ()
     command = Command(
         command_id,
         kind,
         data["lane"],
         event.seq,
-        names=names if kind in NAMING else (),
+        names=names,
         stages=tuple(payload.get("stages", ())),
         active=kind not in NAMING,
         generation=data.get("generation", 0),
@@ -43,6 +43,17 @@ def _accepted(state: State, event: Event) -> State:
         dying = Table((run.id, replace(run, dying=True)) for run in state.executions.values())
         state = replace(state, closing=command_id, executions=dying)
     return _activated(state, event)
+
+
+def _names(state: State, kind: str, data: dict[str, Any]) -> tuple[str, ...]:
+    """Return the assets that a command is about: as written down, or all, or too many to be written down."""
+    if "names" in data:
+        return tuple(data["names"])
+    if data.get("all") or not data.get("payload"):  # without a payload it was rejected and ends at once
+        return tuple(state.assets) if data.get("all") else ()
+    body = parse_command(kind, data["payload"])
+    assert isinstance(body, Evaluate | Sync), "a command that names assets is one of these"
+    return select.meant(state, body)
 
 
 def _activated(state: State, event: Event) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from celld.core import fold_command, schedule
+from celld.core import fold_command, fold_lock, schedule, timer
 from celld.core.state import Asset, Evaluation, Execution, LastEvaluation, Look, Result, Retry, State
 from setpoint.contracts.clock import parse_rfc3339
 from setpoint.contracts.event import Event
@@ -16,7 +16,9 @@ def _started(state: State, event: Event) -> State:
     running = state.executions.get(execution_id)
     every = running.conditions if running is not None else asset.spec.conditions()
     names = tuple(event.data.get("conditions") or (condition.name for condition in every))
-    flight = Evaluation(execution_id, event.seq, event.data["why"], names)
+    flight = Evaluation(
+        execution_id, event.seq, event.data["why"], names, at=event.at, generation=event.data["generation"]
+    )
     if running is None:  # else the conditions are the last steps of a sync's own run
         wanted = tuple(condition for condition in asset.spec.conditions() if condition.name in names)
         run = Execution(
@@ -46,7 +48,7 @@ def _step_finished(state: State, event: Event) -> State:
     if flight is None:
         return state
     status = event.data["status"]
-    result = Result(status["state"], status.get("reason", ""), event.seq)
+    result = Result(status["state"], status.get("reason", ""), event.seq, event.at)
     return schedule.put(
         state, replace(asset, evaluation=replace(flight, results={**flight.results, event.data["name"]: result}))
     )
@@ -61,12 +63,10 @@ def _completed(state: State, event: Event) -> State:
     results = merged(asset, flight)
     sync = asset.sync
     after = replace(
-        asset,
+        timer.armed(asset, flight, results, event.at, data.get("ticks", ())),
         evaluation=None,
         known=data["verdict"],
         stale=False,
-        results=results,
-        due=_armed(asset, flight, event.at),
         look=_look_left(asset, flight),
         drift=None if ready else asset.drift,
         retry=_retry(data, flight.seq),
@@ -82,7 +82,7 @@ def _completed(state: State, event: Event) -> State:
     )
     if data["resets"]:
         after = replace(after, failures=0, turns=0, cooldown_until=0)
-    state = replace(state, executions=state.executions.without(flight.execution_id))
+    state = fold_lock.over(state, flight.execution_id, event.at)
     state = schedule.put(state, after)
     return fold_command.evaluated(state, asset, flight, data["verdict"])
 
@@ -94,18 +94,17 @@ def _failed(state: State, event: Event) -> State:
     reason = event.data["reason"]
     after = replace(asset, evaluation=None)
     if asset.sync is not None and asset.sync.phase == "verifying":
-        after = replace(after, sync=replace(asset.sync, phase="owed", outdated=False))
+        owed = replace(asset.sync, phase="owed", outdated=False)
+        after = replace(after, sync=None if asset.sync.ended and schedule.passes_through(asset) else owed)
     if reason != "superseded":
         retry = _retry(event.data, flight.seq)
         assert retry is not None, "an evaluation that came to nothing is tried again"
         after = replace(after, retry=retry)
         if reason == "unknown":
-            after = replace(after, results=merged(asset, flight), due=_armed(asset, flight, event.at))
+            after = timer.armed(after, flight, merged(asset, flight), event.at, event.data.get("ticks", ()))
         else:
-            after = replace(
-                after, due={**asset.due, **{name: retry.at for name in flight.conditions if name in asset.due}}
-            )
-    state = replace(state, executions=state.executions.without(flight.execution_id))
+            after = timer.put_off(after, flight.conditions, retry.at)
+    state = fold_lock.over(state, flight.execution_id, event.at)
     state = schedule.put(state, after)
     if reason == "unknown" or event.data.get("n", 0) > 1:
         state = fold_command.evaluated(state, asset, flight, "unknown")
@@ -123,22 +122,11 @@ def merged(asset: Asset, flight: Evaluation) -> dict[str, Result]:
     return merged
 
 
-def _armed(asset: Asset, flight: Evaluation, at: int) -> dict[str, int]:
-    """Return the timers after a real run: what ran is due an interval after its end, missed ticks collapse."""
-    return {
-        condition.name: at + round(condition.interval_s * 1_000_000)
-        if condition.name in flight.conditions or condition.name not in asset.due
-        else asset.due[condition.name]
-        for condition in asset.spec.conditions()
-        if condition.interval_s is not None
-    }
-
-
 def _look_left(asset: Asset, flight: Evaluation) -> Look | None:
     """Return the look that is still owed: one set later, or one that this evaluation served only in part."""
     look = asset.look
-    if look is None:
-        return None
+    if look is None or look.generation > flight.generation:
+        return look
     if asset.sync is not None and look.why != "trigger":
         return None  # what comes while a sync is in flight is answered by its verification
     whole = len(flight.conditions) == len(asset.spec.conditions())

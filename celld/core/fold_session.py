@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from celld.core import schedule
+from celld.core import schedule, timer
 from celld.core.state import Asset, Generation, Halted, Look, State, Workspace
 from setpoint.contracts.event import Event
 from setpoint.contracts.resource.graph import downstreams, topological_order, upstreams_of
@@ -38,9 +38,15 @@ def _next_asset(state: State, spec: CompiledAsset, event: Event, generation: int
         asset = old
     else:
         asset = _changed(old, spec, generation, initial)
+    if spec.pairs and spec.auto_sync_on_change and asset is old and _files_changed(state, event):
+        asset = schedule.owe(asset, Look(event.at, event.seq, gated=True, why="change", generation=generation))
     if event.data.get("evaluate") and spec.pairs:
-        asset = schedule.owe(asset, Look(event.at, event.seq, gated=False, why="command"))
+        asset = schedule.owe(asset, Look(event.at, event.seq, gated=False, why="command", generation=generation))
     return asset
+
+
+def _files_changed(state: State, event: Event) -> bool:
+    return state.generation is not None and state.generation.files != event.data["files"]
 
 
 def _changed(old: Asset, spec: CompiledAsset, generation: int, initial: Look | None) -> Asset:
@@ -52,13 +58,16 @@ def _changed(old: Asset, spec: CompiledAsset, generation: int, initial: Look | N
     sync = old.sync
     if sync is not None and sync.phase in ("stages", "verifying"):
         sync = replace(sync, outdated=True)
-    return replace(
+    elif sync is not None and sync.phase == "owed" and not spec.pairs:
+        sync = None  # there is nothing left that could verify it
+    after = replace(
         old,
         spec=spec,
         generation=generation,
         stale=old.known != "not_evaluated",
         results={name: result for name, result in old.results.items() if name in kept},
         due={name: at for name, at in old.due.items() if name in kept},
+        ticks={name: at for name, at in old.ticks.items() if name in kept},
         look=None if initial is None else schedule.owe(old, initial).look,
         direct=old.direct if spec.pairs else None,
         drift=None,
@@ -70,6 +79,7 @@ def _changed(old: Asset, spec: CompiledAsset, generation: int, initial: Look | N
         cooldown_until=0,
         suspended=None if guardrail else old.suspended,
     )
+    return timer.wound(after)
 
 
 def _materialized(state: State, event: Event) -> State:
@@ -84,7 +94,7 @@ def _workspace_lost(state: State, event: Event) -> State:
         if asset.known == "not_evaluated" or not asset.spec.pairs:
             continue
         owing = schedule.owe(state.assets[asset.name], Look(event.at, event.seq, gated=True, why="stale"))
-        state = schedule.put(state, replace(owing, stale=True, retry=None, valid_from=event.seq))
+        state = schedule.put(state, timer.wound(replace(owing, stale=True, retry=None, valid_from=event.seq)))
     return replace(state, workspace=None)
 
 
@@ -93,12 +103,15 @@ def _halt_started(state: State, event: Event) -> State:
 
 
 def _halt_ended(state: State, event: Event) -> State:
-    """Lift the halt: what it alone kept from syncing is evaluated first."""
+    """Lift the halt: what it alone kept from syncing is evaluated first; triggers that it held up become patient."""
     for _, name in list(state.halted_drifts):
         asset = state.assets[name]
         look = asset.look or Look(event.at, event.seq, gated=True, why="unhalt")
         state = schedule.put(state, replace(asset, drift=None, look=look))
-    return replace(state, halted=None)
+    for asset in list(state.assets.values()):
+        if asset.direct is not None and asset.suspended is None:
+            state = schedule.put(state, schedule.patient(state.assets[asset.name]))
+    return replace(schedule.heed(state), halted=None)
 
 
 def _closed(state: State, event: Event) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from celld.core import fold_command, schedule
+from celld.core import fold_command, fold_lock, schedule, timer
 from celld.core.state import Asset, Execution, LastSync, Look, State, Sync
 from setpoint.contracts.clock import parse_rfc3339
 from setpoint.contracts.event import Event
@@ -22,8 +22,22 @@ def _requested(state: State, event: Event) -> State:
         requested_at=event.at,
         command_id=event.command_id,
         before=asset.last_evaluation.ran if data["kind"] == "drift" and asset.last_evaluation is not None else {},
+        lock_at=event.at,
     )
     return fold_command.begun(schedule.put(state, replace(asset, sync=sync)), event.command_id, asset.name)
+
+
+def _waiting(state: State, event: Event) -> State:
+    """Try the lock again later: somebody holds it."""
+    asset, data = state.assets[event.asset or ""], event.data
+    assert asset.sync is not None, "a sync waits that was not requested"
+    waiting = replace(
+        asset.sync,
+        lock_at=parse_rfc3339(data["retry_at"]),
+        lock_tries=data["attempt"],
+        lock_holder=data["holder"],
+    )
+    return schedule.put(state, replace(asset, sync=waiting))
 
 
 def _started(state: State, event: Event) -> State:
@@ -44,8 +58,10 @@ def _started(state: State, event: Event) -> State:
         settings=state.settings,
     )
     state = replace(state, executions=state.executions.with_(execution_id, run), execution_no=state.execution_no + 1)
+    state = fold_lock.taken(state, run)
     started = replace(sync, phase="stages", execution_id=execution_id, started_at=event.at)
-    return schedule.put(state, replace(asset, sync=started, look=None, retry=None, blocked=False, valid_from=event.seq))
+    asset = replace(asset, sync=started, look=None, retry=None, blocked=False, valid_from=event.seq)
+    return schedule.put(state, timer.wound(asset))
 
 
 def _step_finished(state: State, event: Event) -> State:
@@ -88,7 +104,7 @@ def _cancelled(state: State, event: Event) -> State:
     """A cancelled sync spends the trigger it took; one that came while it ran stays."""
     asset = state.assets.get(event.asset or "")
     if asset is None or asset.sync is None:
-        return replace(state, executions=state.executions.without(event.execution_id or ""))
+        return fold_lock.over(state, event.execution_id or "", event.at)
     direct = asset.direct
     if direct is not None:
         direct = None if asset.sync.takes_direct and not direct.merged else replace(direct, merged=False)
@@ -99,7 +115,7 @@ def _given_back(state: State, event: Event) -> State:
     """A sync that was skipped, or whose outcome nobody knows, gives its trigger back and is looked at later."""
     asset = state.assets.get(event.asset or "")
     if asset is None or asset.sync is None:
-        return replace(state, executions=state.executions.without(event.execution_id or ""))
+        return fold_lock.over(state, event.execution_id or "", event.at)
     direct, sync = asset.direct, asset.sync
     if direct is not None:
         retry = direct.retry or (sync.takes_direct and not direct.merged and sync.phase != "requested")
@@ -125,7 +141,7 @@ def _ended(state: State, event: Event, asset: Asset) -> State:
     outcome = event.type.removeprefix("sync.")
     last = _last(sync, event) if sync.execution_id else asset.last_sync
     state = fold_command.synced(state, sync.command_id, asset.name, outcome)
-    state = replace(state, executions=state.executions.without(sync.execution_id))
+    state = fold_lock.over(state, sync.execution_id, event.at)
     return schedule.put(state, replace(asset, sync=None, evaluation=None, last_sync=last))
 
 
@@ -136,6 +152,7 @@ def _last(sync: Sync, event: Event) -> LastSync:
 
 FOLDS = {
     "sync.requested": _requested,
+    "sync.waiting": _waiting,
     "sync.started": _started,
     "sync.step_finished": _step_finished,
     "sync.succeeded": _succeeded,

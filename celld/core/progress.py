@@ -52,7 +52,7 @@ def _evaluate(turn: Turn, command: Command) -> None:
         if outcome is None and asset is not None and asset.spec.pairs:
             return
         outcomes[name] = outcome or ("retired" if asset is None else "ready")
-    answer.end(turn, command.id, "failed" if "unknown" in outcomes.values() else GOOD, **_summary(outcomes))
+    answer.end(turn, command.id, "failed" if "unknown" in outcomes.values() else GOOD, **_result(outcomes))
 
 
 def _sync(turn: Turn, command: Command) -> None:
@@ -72,7 +72,7 @@ def _sync(turn: Turn, command: Command) -> None:
         sync.request(turn, name, "manual", pair[0], stages=command.stages, command_id=command.id)
     if all(outcome not in ("free", "waits", "runs") for outcome in outcomes.values()):
         good = all(outcome in (GOOD, "retired") for outcome in outcomes.values())
-        answer.end(turn, command.id, GOOD if good else "failed", **_summary(outcomes))
+        answer.end(turn, command.id, GOOD if good else "failed", **_result(outcomes))
 
 
 def _outcomes(turn: Turn, command: Command) -> dict[str, str]:
@@ -139,6 +139,11 @@ def _close(turn: Turn, command: Command) -> None:
             return
         sync.give_up(turn, asset.name)
     answer.end(turn, command.id, GOOD)
+
+
+def _result(outcomes: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a command came to that was carried out; a selection may be empty."""
+    return _summary(outcomes) | ({} if outcomes else {"message": "nothing is selected"})
 
 
 def _summary(outcomes: Mapping[str, str]) -> dict[str, Any]:

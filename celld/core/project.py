@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from celld.core import fit, schedule
+import msgspec
+
+from celld.core import explain, fit, schedule
 from celld.core.evaluate import blockers_of
 from celld.core.state import Asset, LastEvaluation, LastSync, State
 from setpoint.contracts.cell import AssetDoc
 from setpoint.contracts.clock import rfc3339
+from setpoint.contracts.explain import SESSION_ROW
 
 
 def documents(before: State, after: State) -> tuple[AssetDoc, ...]:
-    """Return the rows that differ between two states; a row of an asset that is gone has no document."""
+    """Return the rows that differ between two states; a row of an asset that is gone has no document.
+
+    What concerns the session as a whole is a row of its own, under a name that no asset can have.
+    """
     changed = after.assets.changed_since(before.assets)
-    return tuple(
+    rows = [
         AssetDoc(name, document(after, asset) if (asset := after.assets.get(name)) is not None else None)
         for name in changed
-    )
+    ]
+    reasons = explain.of_session(after)
+    if reasons != explain.of_session(before):
+        rows.append(AssetDoc(SESSION_ROW, {"reasons": msgspec.to_builtins(reasons)}))
+    return tuple(rows)
 
 
 def document(state: State, asset: Asset) -> dict[str, Any]:
@@ -27,14 +37,15 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
     return {
         "name": asset.name,
         "known": "ready" if schedule.passes_through(asset) else asset.known,
-        "stale": asset.stale,
+        "stale": asset.stale and not schedule.passes_through(asset),
         "state": status(asset),
         "blocked_by": blockers_of(state, asset.name) if asset.unclear else [],
         "pending": {
-            "look": asset.look is not None,
+            "look": asset.look is not None and not schedule.passes_through(asset),
             "sync": "direct" if asset.direct else "drift" if asset.drift else "none",
             "verify": asset.sync is not None and asset.sync.phase in ("verifying", "owed"),
         },
+        "lock": _lock(asset),
         "last_evaluation": _evaluation(asset, asset.last_evaluation),
         "last_sync": _sync(asset.last_sync),
         "failures": asset.failures,
@@ -43,12 +54,13 @@ def document(state: State, asset: Asset) -> dict[str, Any]:
         if suspended is None
         else {"reason": suspended.reason, "since": rfc3339(suspended.since), "by": suspended.by},
         "retry_at": rfc3339(asset.retry.at) if asset.retry else None,
-        "next_due": rfc3339(min(asset.due.values())) if asset.due else None,
+        "next_due": rfc3339(asset.timer) if asset.timer is not None else None,
         "upstreams": list(spec.upstreams),
         "labels": spec.labels,
         "auto_sync": spec.auto_sync_on_drift,
         "generation": asset.generation,
         "digest": spec.digest,
+        "reasons": msgspec.to_builtins(explain.own(asset)),
     }
 
 
@@ -87,6 +99,19 @@ def _evaluation(asset: Asset, last: LastEvaluation | None) -> dict[str, Any] | N
         ),
         "evaluationId": last.execution_id,
         "at": rfc3339(last.at),
+    }
+
+
+def _lock(asset: Asset) -> dict[str, Any] | None:
+    """Return what a requested sync waits for when its lock is held."""
+    sync = asset.sync
+    if sync is None or sync.phase != "requested" or not sync.lock_tries:
+        return None
+    return {
+        "key": sync.lock_key,
+        "holder": sync.lock_holder,
+        "attempt": sync.lock_tries,
+        "retry_at": rfc3339(sync.lock_at),
     }
 
 

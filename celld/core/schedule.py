@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from celld.core import timer
 from celld.core.state import Asset, Look, State
 from celld.core.table import Agenda, Table
+from setpoint.contracts.resource.graph import topological_order
 from setpoint.contracts.resource.model import Condition, Pair
 
 
@@ -28,6 +30,36 @@ def is_clear(asset: Asset) -> bool:
 def is_solid(asset: Asset) -> bool:
     """Tell whether downstreams may rely on the asset: it is clear itself, known Ready and not stale."""
     return asset.unclear == 0 and (passes_through(asset) or (asset.known == "ready" and not asset.stale))
+
+
+def is_busy(asset: Asset) -> bool:
+    """Tell whether something is under way that changes the asset: a sync up to its verification, or its trigger."""
+    return asset.sync is not None or (asset.direct is not None and asset.suspended is None and may_sync(asset))
+
+
+def is_quiet(asset: Asset) -> bool:
+    """Tell whether neither the asset nor any transitive upstream is busy. Only counted where ``heeded``."""
+    return asset.restless == 0 and not is_busy(asset)
+
+
+def is_patient(asset: Asset) -> bool:
+    """Tell whether the asset's triggers wait until it is clear and nothing above it moves (``upstreamPolicy: all``)."""
+    return asset.spec.upstream_policy == "all" or (asset.direct is not None and asset.direct.patient)
+
+
+def patient(asset: Asset) -> Asset:
+    """Return the asset with its direct trigger waiting for quiet; ``heed`` is called when it was not heeded before."""
+    return asset if asset.direct is None else replace(asset, direct=replace(asset.direct, patient=True))
+
+
+def is_held_up(asset: Asset) -> bool:
+    """Tell whether a direct trigger that the asset itself may use has to wait for what is above it."""
+    direct = asset.direct
+    if direct is None:
+        return False
+    if is_patient(asset):
+        return asset.unclear > 0 or asset.restless > 0
+    return direct.retry and asset.unclear > 0
 
 
 def direct_pair(asset: Asset) -> tuple[int, Pair] | None:
@@ -59,9 +91,7 @@ def part_due(asset: Asset, now: int) -> tuple[Condition, ...]:
     """Return what a timer or a retry runs: what is due, and what was last missing, Drifted or Unknown."""
 
     def runs(condition: Condition) -> bool:
-        last = asset.results.get(condition.name)
-        settled = last is not None and last.seq >= asset.valid_from and last.state == "ready"
-        return not settled or asset.due.get(condition.name, now + 1) <= now
+        return not timer.is_settled(asset, condition) or timer.is_due(asset, condition, now)
 
     return tuple(condition for condition in asset.spec.conditions() if runs(condition))
 
@@ -83,8 +113,8 @@ def look_at(asset: Asset) -> int | None:
         times.append(floor)
     if asset.drift is not None and clear and obstacle_ends(asset):
         times.append(max(asset.drift.at, asset.cooldown_until, floor))
-    if asset.due and (clear or asset.look is None):
-        times.append(min(asset.due.values()))
+    if asset.timer is not None and (clear or asset.look is None):
+        times.append(asset.timer)
     return min(times, default=None)
 
 
@@ -104,7 +134,7 @@ def direct_at(asset: Asset) -> int | None:
     direct = asset.direct
     if direct is None or asset.suspended is not None or in_flight(asset) or not may_sync(asset):
         return None
-    if direct.retry and asset.unclear:
+    if is_held_up(asset):
         return None
     return max(direct.at, asset.cooldown_until)
 
@@ -112,7 +142,8 @@ def direct_at(asset: Asset) -> int | None:
 def owe(asset: Asset, look: Look) -> Asset:
     """Return the asset with a look owed as well: a newer one takes the place of an older, but never gates it."""
     gated = look.gated and (asset.look is None or asset.look.gated)
-    return replace(asset, look=replace(look, gated=gated))
+    generation = max(look.generation, asset.look.generation if asset.look is not None else 0)
+    return replace(asset, look=replace(look, gated=gated, generation=generation))
 
 
 def put(state: State, asset: Asset) -> State:
@@ -127,13 +158,20 @@ def rebuild(
 ) -> State:
     """Replace all assets, for a new generation. ``order`` has upstreams first; costs a walk over all of them."""
     by_name = {asset.name: asset for asset in assets}
+    order = tuple(order)
+    heeded = _heeded(by_name, downstreams, order)
     solid: set[str] = set()
+    quiet: set[str] = set()
     for name in order:
         asset = by_name[name]
         unclear = sum(upstream not in solid for upstream in asset.spec.upstreams)
-        asset = by_name[name] = replace(asset, unclear=unclear) if unclear != asset.unclear else asset
+        restless = sum(upstream not in quiet for upstream in asset.spec.upstreams) if name in heeded else 0
+        if (unclear, restless, name in heeded) != (asset.unclear, asset.restless, asset.heeded):
+            asset = by_name[name] = replace(asset, unclear=unclear, restless=restless, heeded=name in heeded)
         if is_solid(asset):
             solid.add(name)
+        if is_quiet(asset):
+            quiet.add(name)
     all_of = list(by_name.values())
     return replace(
         state,
@@ -143,13 +181,49 @@ def rebuild(
         directs=Agenda((at, a.name) for a in all_of if (at := direct_at(a)) is not None),
         requested=Agenda((at, a.name) for a in all_of if (at := _requested_at(a)) is not None),
         halted_drifts=Agenda((at, a.name) for a in all_of if (at := _halted_at(a)) is not None),
+        lock_queues=_lock_queues(all_of),
         evaluating=sum(map(_evaluates, all_of)),
         syncing=sum(map(_syncs, all_of)),
     )
 
 
+def heed(state: State) -> State:
+    """Count anew who waits for quiet, after triggers became patient where nobody did; costs a walk over all assets."""
+    order = topological_order({asset.name: asset.spec.upstreams for asset in state.assets.values()})
+    return rebuild(state, state.assets.values(), state.downstreams, order)
+
+
+def _heeded(
+    assets: Mapping[str, Asset], downstreams: Mapping[str, tuple[str, ...]], order: tuple[str, ...]
+) -> set[str]:
+    """Return the assets that wait for quiet themselves or have one that does below them."""
+    found: set[str] = set()
+    for name in reversed(order):
+        if is_patient(assets[name]) or any(below in found for below in downstreams.get(name, ())):
+            found.add(name)
+    return found
+
+
 def _requested_at(asset: Asset) -> int | None:
-    return asset.sync.requested_at if asset.sync is not None and asset.sync.phase == "requested" else None
+    """Return from when the requested sync may start: at once, or when the lock it needs is tried (again)."""
+    sync = asset.sync
+    return max(sync.requested_at, sync.lock_at) if sync is not None and sync.phase == "requested" else None
+
+
+def _lock_wanted(asset: Asset) -> tuple[str, int] | None:
+    """Return the lock that the asset's requested sync needs, and since when."""
+    sync = asset.sync
+    if sync is None or sync.phase != "requested" or sync.lock_key is None:
+        return None
+    return sync.lock_key, sync.requested_at
+
+
+def _lock_queues(assets: Iterable[Asset]) -> Table[Agenda]:
+    queues: dict[str, list[tuple[int, str]]] = {}
+    for asset in assets:
+        if (wanted := _lock_wanted(asset)) is not None:
+            queues.setdefault(wanted[0], []).append((wanted[1], asset.name))
+    return Table((key, Agenda(entries)) for key, entries in queues.items())
 
 
 def _halted_at(asset: Asset) -> int | None:
@@ -173,16 +247,18 @@ class _Work:
         self.assets = state.assets
         self.looks, self.directs = state.looks, state.directs
         self.requested, self.halted_drifts = state.requested, state.halted_drifts
+        self.lock_queues = state.lock_queues
         self.evaluating, self.syncing = state.evaluating, state.syncing
 
     def put(self, asset: Asset) -> None:
-        """Write one asset; where its solidity changes, count it for those below, without recursion."""
+        """Write one asset; where its solidity or its quiet changes, count it for those below, without recursion."""
         waiting = self._write(asset)
         while waiting:
-            name, step = waiting.pop()
+            name, unclear, restless = waiting.pop()
             below = self.assets.get(name)
-            if below is not None:
-                waiting += self._write(replace(below, unclear=below.unclear + step))
+            if below is not None and (unclear or below.heeded):
+                restless = below.restless + restless if below.heeded else 0
+                waiting += self._write(replace(below, unclear=below.unclear + unclear, restless=restless))
 
     def state(self) -> State:
         """Return the state with all that was written."""
@@ -193,11 +269,12 @@ class _Work:
             directs=self.directs,
             requested=self.requested,
             halted_drifts=self.halted_drifts,
+            lock_queues=self.lock_queues,
             evaluating=self.evaluating,
             syncing=self.syncing,
         )
 
-    def _write(self, new: Asset) -> list[tuple[str, int]]:
+    def _write(self, new: Asset) -> list[tuple[str, int, int]]:
         old = self.assets[new.name]
         self.assets = self.assets.with_(new.name, new)
         self.looks = _moved(self.looks, new.name, look_at(old), look_at(new))
@@ -206,10 +283,23 @@ class _Work:
         self.halted_drifts = _moved(self.halted_drifts, new.name, _halted_at(old), _halted_at(new))
         self.evaluating += _evaluates(new) - _evaluates(old)
         self.syncing += _syncs(new) - _syncs(old)
-        if is_solid(old) == is_solid(new):
+        self._queue(new.name, _lock_wanted(old), _lock_wanted(new))
+        unclear = is_solid(old) - is_solid(new)
+        restless = is_quiet(old) - is_quiet(new) if new.heeded else 0
+        if not unclear and not restless:
             return []
-        step = -1 if is_solid(new) else 1
-        return [(below, step) for below in self.before.downstreams.get(new.name, ())]
+        return [(below, unclear, restless) for below in self.before.downstreams.get(new.name, ())]
+
+    def _queue(self, name: str, old: tuple[str, int] | None, new: tuple[str, int] | None) -> None:
+        if old == new:
+            return
+        if old is not None:
+            left = self.lock_queues[old[0]].remove((old[1], name))
+            queues = self.lock_queues
+            self.lock_queues = queues.without(old[0]) if left.first() is None else queues.with_(old[0], left)
+        if new is not None:
+            queue = self.lock_queues.get(new[0]) or Agenda()
+            self.lock_queues = self.lock_queues.with_(new[0], queue.add((new[1], name)))
 
 
 def _moved(agenda: Agenda, name: str, old: int | None, new: int | None) -> Agenda:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celld.core import evaluate, progress, schedule, sync, workspace
+from celld.core import evaluate, lock, progress, schedule, sync, workspace
 from celld.core.turn import Turn
 
 
@@ -11,11 +11,15 @@ class Unsettled(Exception):
 
 
 def settle(turn: Turn) -> None:
-    """Start what is due: tools and manual syncs, direct syncs, runs in the order of their requests, evaluations."""
+    """Start what is due: tools and manual syncs, direct syncs, runs in the order of their requests, evaluations.
+
+    When nothing else is left, a sync that needs a lock: a decision that takes one holds nothing but that start.
+    """
     begun: set[tuple[str, str]] = set()
     seen = -1
     while seen != len(turn.events) and not turn.full:
         seen = len(turn.events)
+        turn.again = False
         progress.advance(turn)
         if turn.state.closing is not None or turn.state.closed:
             continue
@@ -23,6 +27,10 @@ def settle(turn: Turn) -> None:
         _request_directs(turn, begun)
         _start_syncs(turn, begun)
         _start_evaluations(turn, begun)
+    if turn.again and not turn.events:
+        entry = turn.state.requested.first()
+        assert entry is not None, "the sync that was to be started is gone"
+        sync.start(turn, entry[1])
 
 
 def wake_at(turn: Turn) -> int | None:
@@ -32,7 +40,9 @@ def wake_at(turn: Turn) -> int | None:
         return turn.now + 1
     if state.closing is not None or state.closed:
         return None
-    times = [state.looks.next_after(turn.now)]
+    if turn.again:
+        return turn.now + 1
+    times = [state.looks.next_after(turn.now), state.requested.next_after(turn.now)]
     if state.halted is None:
         times.append(state.directs.next_after(turn.now))
     return min((at for at in times if at is not None), default=None)
@@ -69,11 +79,19 @@ def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
     limit = turn.state.settings.max_sync_concurrency
     while workspace.is_ready(turn.state) and not turn.full:
         entry = turn.state.requested.first()
-        if entry is None or (limit is not None and turn.state.syncing >= limit):
+        if entry is None or entry[0] > turn.now or (limit is not None and turn.state.syncing >= limit):
             return
-        if sync.is_gated(turn.asset(entry[1])):
+        asset = turn.asset(entry[1])
+        holder = lock.holder_of(turn.state, asset)
+        if sync.is_gated(asset):
             _once(begun, "withdrawal", entry[1])  # a manual sync may start in its place
             sync.withdraw(turn, entry[1], "blocked")
+        elif holder is not None:
+            _once(begun, "sync", entry[1])
+            lock.tried_in_vain(turn, entry[1], holder)
+        elif sync.needs_lock(asset):
+            turn.again = True  # its turn comes when nothing else happens; what was requested later waits behind it
+            return
         else:
             _once(begun, "sync", entry[1])
             sync.start(turn, entry[1])

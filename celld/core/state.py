@@ -23,30 +23,39 @@ class Struct(msgspec.Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """The last result of one condition, from the step that the event ``seq`` recorded."""
+    """The last result of one condition, from the step that the event ``seq`` recorded ``at`` that instant."""
 
     state: Verdict
     reason: str
     seq: int
+    at: int = 0
 
 
 class Look(Struct, frozen=True):
-    """An evaluation of all conditions that is owed, from ``at`` on. ``gated``: only when the asset is clear."""
+    """An evaluation of all conditions that is owed, from ``at`` on. ``gated``: only when the asset is clear.
+
+    ``generation``: one that looked at the files of an older one does not serve it.
+    """
 
     at: int
     seq: int
     gated: bool
     why: str
+    generation: int = 0
 
 
 class Direct(Struct, frozen=True):
-    """A direct trigger that is owed. ``merged``: it arrived while the sync ran that it would have run."""
+    """A direct trigger that is owed. ``merged``: it arrived while the sync ran that it would have run.
+
+    ``patient``: it was held up by a person, and waits until nothing above moves (as all do under the policy ``all``).
+    """
 
     at: int
     seq: int
     retry: bool = False
     merged: bool = False
     forwarded: bool = False
+    patient: bool = False
 
 
 class Drift(Struct, frozen=True):
@@ -75,13 +84,15 @@ class Suspension(Struct, frozen=True):
 
 
 class Evaluation(Struct, frozen=True):
-    """An evaluation in flight. ``results`` are those that have come in so far."""
+    """An evaluation in flight. ``results`` are those that have come in so far; it looks at ``generation``'s files."""
 
     execution_id: str
     seq: int
     why: str
     conditions: tuple[str, ...]
     results: dict[str, Result] = {}
+    at: int = 0
+    generation: int = 0
 
 
 class Sync(Struct, frozen=True):
@@ -90,7 +101,8 @@ class Sync(Struct, frozen=True):
     ``phase``: requested, stages (its commands run), verifying (its conditions run), owed (its run is over, its
     verification is still to be had). ``before``: what the evaluation found that led to it (drift syncs alone).
     ``ended``: its one ending event is in the log already. ``outdated``: the asset changed under it, so that the
-    conditions of its run are not those that count.
+    conditions of its run are not those that count. ``lock_at``: when the lock it needs is tried (again), after
+    ``lock_tries`` times in vain; ``lock_holder`` had it then.
     """
 
     kind: SyncKind
@@ -109,6 +121,14 @@ class Sync(Struct, frozen=True):
     before: dict[str, Verdict] = {}
     exits: tuple[tuple[str, int | None], ...] = ()
     started_at: int = 0
+    lock_at: int = 0
+    lock_tries: int = 0
+    lock_holder: str = ""
+
+    @property
+    def lock_key(self) -> str | None:
+        """The tenant-wide lock without which it does not run."""
+        return self.pair_spec.sync.lock_key if self.pair_spec.sync is not None else None
 
 
 class LastEvaluation(Struct, frozen=True):
@@ -136,19 +156,25 @@ class LastSync(Struct, frozen=True):
 class Asset(Struct, frozen=True):
     """An asset of the applied generation and all that is known and owed of it.
 
-    ``unclear`` counts the direct upstreams that are not solid (schedule.py). Results older than ``valid_from`` (a
-    seq) say nothing any more. ``due`` has the next instant of each condition with a timer.
+    ``unclear`` counts the direct upstreams that are not solid, ``restless`` those that are not quiet (schedule.py;
+    only where ``heeded``: it, or something below, waits for quiet). Results older than ``valid_from`` (a seq) say
+    nothing any more. ``due`` and ``ticks`` have the next instant of each timer, ``timer`` the first that counts
+    (timer.py).
     """
 
     name: str
     spec: CompiledAsset
     generation: int
     unclear: int = 0
+    restless: int = 0
+    heeded: bool = False
     known: Known = "not_evaluated"
     stale: bool = False
     results: dict[str, Result] = {}
     valid_from: int = 0
     due: dict[str, int] = {}
+    ticks: dict[str, int] = {}
+    timer: int | None = None
     look: Look | None = None
     direct: Direct | None = None
     drift: Drift | None = None
@@ -237,7 +263,8 @@ class State(Struct, frozen=True):
     """A session. The agendas and counters follow from ``assets`` (schedule.py keeps them in step).
 
     ``looks``: assets with an evaluation to start; ``directs``: with a direct sync to request; ``requested``: with a
-    sync that waits for its start; ``halted_drifts``: those that the halt alone keeps from syncing.
+    sync that waits for its start; ``halted_drifts``: those that the halt alone keeps from syncing. ``locks``: which
+    execution of this session holds a key; ``lock_queues``: the requested syncs that need one, oldest first (lock.py).
     """
 
     session_id: str
@@ -260,6 +287,8 @@ class State(Struct, frozen=True):
     directs: Agenda = Agenda()
     requested: Agenda = Agenda()
     halted_drifts: Agenda = Agenda()
+    locks: Table[str] = Table()
+    lock_queues: Table[Agenda] = Table()
     evaluating: int = 0
     syncing: int = 0
 

@@ -132,9 +132,15 @@ def give_up(turn: Turn, name: str) -> None:
 
 def is_gated(asset: Asset) -> bool:
     """Tell whether the gate has closed on a sync while it waited to be started."""
-    retry = asset.direct is not None and asset.direct.retry
     kind = asset.sync.kind if asset.sync is not None else "manual"
-    return not schedule.is_clear(asset) and (kind == "drift" or (kind == "direct" and retry))
+    if kind == "direct":
+        return schedule.is_held_up(asset)
+    return kind == "drift" and not schedule.is_clear(asset)
+
+
+def needs_lock(asset: Asset) -> bool:
+    """Tell whether the asset's sync runs under a tenant-wide lock."""
+    return asset.sync is not None and asset.sync.lock_key is not None
 
 
 def is_waiting(asset: Asset, kinds: tuple[SyncKind, ...] = ("direct", "drift")) -> bool:
@@ -154,6 +160,7 @@ def _choice(turn: Turn, asset: Asset) -> tuple[int, str]:
     at = schedule.direct_at(asset)
     if at is not None and at <= turn.now and turn.state.halted is None:
         return index, "direct"
+    patient = schedule.is_patient(asset) and schedule.may_sync(asset) and asset.restless > 0
     for obstacle, stands in (
         ("closing", turn.state.closing is not None),
         ("auto_sync_off", not asset.spec.auto_sync_on_drift),
@@ -163,6 +170,7 @@ def _choice(turn: Turn, asset: Asset) -> tuple[int, str]:
         ("halted", turn.state.halted is not None),
         ("cooldown", asset.cooldown_until > turn.now),
         ("blocked", not schedule.is_clear(asset)),
+        ("direct", patient and asset.direct is not None),  # its trigger's sync will do when nothing above moves
     ):
         if stands:
             return index, obstacle

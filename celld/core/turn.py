@@ -26,6 +26,8 @@ class Turn:
         self.now = now
         self.events: list[NewEvent] = []
         self.effects: list[Effect] = []
+        self.again = False
+        """Something is left that needs a decision of its own: it asks to be called again at once."""
         self._cancelled: set[str] = set()
 
     def emit(

@@ -11,6 +11,7 @@ from migrations import door, named
 from setpoint.contracts.problem import Problem
 
 _SQL: Final = named.beside(__file__)
+_ABOVE_MAX: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,18 @@ async def one(connection: door.Connection, tenant_id: str, session_id: str, name
     if row is None:
         raise Problem("not-found", f"there is no asset {name[:128]!r} in this session")
     return _asset(row)
+
+
+async def with_above(connection: door.Connection, tenant_id: str, session_id: str, name: str) -> dict[str, Asset]:
+    """Return what explains an asset by name: itself, the session's own row, and what is above it while it is blocked.
+
+    Raises Problem not-found.
+    """
+    rows = await connection.fetch(_SQL["with_above"], tenant_id, session_id, name, _ABOVE_MAX)
+    found = {row["name"]: _asset(row) for row in rows}
+    if not name or name not in found:
+        raise Problem("not-found", f"there is no asset {name[:128]!r} in this session")
+    return found
 
 
 def _asset(row: door.Row) -> Asset:

@@ -38,6 +38,15 @@ class ExecutionPage:
     next_before: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class AssetPage:
+    """Events of an asset's executions, the last verdict before them, and where the next page starts."""
+
+    events: list[Event]
+    earlier: Event | None
+    next_before: int | None
+
+
 async def page(database: Database, tenant_id: str, session_id: str, after: int, limit: int, bytes_max: int) -> Page:
     """Return the events after a seq, oldest first, at most ``limit`` and about ``bytes_max`` bytes of them."""
 
@@ -97,6 +106,33 @@ async def execution(
     ``first`` is a seq before which nothing of it lies, for a reader that knows where it started.
     """
     return (await _of_executions(connection, tenant_id, session_id, first, [execution_id]))[execution_id]
+
+
+async def of_asset(
+    connection: door.Connection,
+    tenant_id: str,
+    session_id: str,
+    asset: str,
+    *,
+    before: int | None,
+    syncs_only: bool,
+    limit: int,
+) -> AssetPage:
+    """Return what the log says of an asset's executions that started before a seq (None: the newest), oldest first."""
+    top = _SEQ_MAX if before is None else before
+    rows = await connection.fetch(_SQL["of_asset_started"], tenant_id, session_id, top, asset, syncs_only, limit)
+    if not rows:
+        return AssetPage([], None, None)
+    first = rows[-1]["seq"]
+    found = await connection.fetch(
+        _SQL["of_asset"], tenant_id, session_id, first, top, asset, _EVENTS_OF_EXECUTIONS_MAX
+    )
+    earlier = await connection.fetchrow(_SQL["verdict_before"], tenant_id, session_id, first, asset)
+    return AssetPage(
+        [_event(session_id, row) for row in found],
+        None if earlier is None else _event(session_id, earlier),
+        first if len(rows) == limit else None,
+    )
 
 
 async def _of_executions(

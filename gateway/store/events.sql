@@ -36,3 +36,27 @@ WHERE tenant_id = $1 AND session_id = $2 AND seq >= $3 AND execution_id = ANY ($
 -- Everything that the log says of some executions, from the start of the oldest of them on.
 SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM setpoint.events
 WHERE tenant_id = $1 AND session_id = $2 AND seq >= $3 AND execution_id = ANY ($4::text[]::uuid[]) ORDER BY seq LIMIT $5
+
+-- name: of_asset_started
+-- Where the newest executions of an asset started, the verification inside a sync left out as above.
+SELECT e.seq FROM setpoint.events e
+WHERE e.tenant_id = $1 AND e.session_id = $2 AND e.seq < $3 AND e.asset = $4
+  AND (e.type = 'sync.started' OR (e.type = 'evaluation.started' AND NOT $5::boolean
+      AND NOT (e.data ->> 'why' = 'verification' AND e.execution_id IS NOT DISTINCT FROM (
+          SELECT p.execution_id FROM setpoint.events p
+          WHERE p.tenant_id = $1 AND p.session_id = $2 AND p.seq < e.seq AND p.asset = e.asset
+            AND p.type IN ('sync.started', 'evaluation.started') ORDER BY p.seq DESC LIMIT 1))))
+ORDER BY e.seq DESC LIMIT $6
+
+-- name: of_asset
+-- What the log says of an asset's executions in a range of seqs.
+SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM setpoint.events
+WHERE tenant_id = $1 AND session_id = $2 AND seq >= $3 AND seq < $4 AND asset = $5
+  AND (type LIKE 'sync.%' OR type IN ('evaluation.started', 'evaluation.completed', 'evaluation.failed'))
+ORDER BY seq LIMIT $6
+
+-- name: verdict_before
+-- The last verdict on an asset before a seq.
+SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM setpoint.events
+WHERE tenant_id = $1 AND session_id = $2 AND seq < $3 AND asset = $4 AND type = 'evaluation.completed'
+ORDER BY seq DESC LIMIT 1

@@ -16,9 +16,10 @@ COLUMNS = (
     ("FAILURES", "failures"),
     ("NEXT", "next"),
 )
-_SESSION = click.option("--session", "-s", "named", help="Session name or id (default: the project here).")
-_WAIT = click.option("--wait/--no-wait", "waits", default=True, help="Wait until the command has ended.")
-_TIMEOUT = click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
+SESSION = click.option("--session", "-s", "named", help="Session name or id (default: the project here).")
+WAIT = click.option("--wait/--no-wait", "waits", default=True, help="Wait until the command has ended.")
+EXCLUDE = click.option("--exclude", "-x", multiple=True, metavar="SELECTOR", help="Leave these assets out.")
+TIMEOUT = click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
 
 
 def row(asset: dict[str, Any]) -> dict[str, Any]:
@@ -38,20 +39,37 @@ def row(asset: dict[str, Any]) -> dict[str, Any]:
     return {**asset, "why": "; ".join(reasons), "next": following}
 
 
+def selected(assets: list[dict[str, Any]], select: tuple[str, ...], exclude: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the assets that selectors choose, in the order they come in. Raises Problem as the selectors do."""
+    if not select and not exclude:
+        return assets
+    from setpoint.contracts.resource.select import graph_of
+    from setpoint.contracts.resource.select import select as select_
+
+    upstreams = {asset["name"]: asset.get("upstreams", []) for asset in assets}
+    labels = {asset["name"]: asset.get("labels", {}) for asset in assets}
+    chosen = set(select_(select, exclude, graph_of(upstreams, labels)))
+    return [asset for asset in assets if asset["name"] in chosen]
+
+
 @click.command()
-@_SESSION
-@click.option("--check", is_flag=True, help="Exit 1 unless every asset is Ready.")
-def status(named: str | None, check: bool) -> None:
-    """Show each asset of the session: its state, why, and when it is looked at next."""
+@click.argument("assets", nargs=-1, metavar="[SELECTOR]...")
+@SESSION
+@EXCLUDE
+@click.option("--check", is_flag=True, help="Exit 1 unless every asset shown is Ready.")
+def status(assets: tuple[str, ...], named: str | None, exclude: tuple[str, ...], check: bool) -> None:
+    """Show the assets of the session (none selected: all): their state, why, and when they are looked at next."""
     name = context.session_of(named)
     with context.client() as api:
-        assets = [row(asset) for asset in api.pages(f"/v1/sessions/{name}/assets")]
-    context.emit(assets, COLUMNS, empty=f"session {name} has no assets yet; next: setpoint apply DIR -s {name}")
-    if check and not all(asset.get("state") == "ready" for asset in assets):
+        found = [row(asset) for asset in api.pages(f"/v1/sessions/{name}/assets")]
+    shown = selected(found, assets, exclude)
+    context.emit(shown, COLUMNS, empty=f"session {name} has no assets yet; next: setpoint apply DIR -s {name}")
+    if check and not all(asset.get("state") == "ready" for asset in shown):
         raise click.exceptions.Exit(context.EXIT_NEGATIVE)
 
 
-def _run(named: str | None, kind: str, payload: dict[str, Any], waits: bool, timeout: float) -> None:
+def run(named: str | None, kind: str, payload: dict[str, Any], waits: bool, timeout: float) -> None:
+    """Send a command, wait for its end when asked to, print it. Leaves with the documented code when it did not do."""
     name = context.session_of(named)
     with context.client() as api:
         answer = api.command(name, kind, payload)
@@ -68,37 +86,50 @@ def _run(named: str | None, kind: str, payload: dict[str, Any], waits: bool, tim
         raise click.exceptions.Exit(context.EXIT_NEGATIVE)
 
 
-@click.command()
-@click.argument("assets", nargs=-1)
-@_SESSION
-@_WAIT
-@_TIMEOUT
-def evaluate(assets: tuple[str, ...], named: str | None, waits: bool, timeout: float) -> None:
-    """Evaluate ASSETS now (none named: all of them)."""
-    _run(named, "evaluate", {"select": list(assets)}, waits, timeout)
+def chosen(select: tuple[str, ...], exclude: tuple[str, ...]) -> dict[str, Any]:
+    """Return the payload of a command that takes selectors."""
+    return {"select": list(select)} | ({"exclude": list(exclude)} if exclude else {})
 
 
 @click.command()
-@click.argument("assets", nargs=-1, required=True)
-@_SESSION
+@click.argument("assets", nargs=-1, metavar="[SELECTOR]...")
+@SESSION
+@EXCLUDE
+@WAIT
+@TIMEOUT
+def evaluate(assets: tuple[str, ...], named: str | None, exclude: tuple[str, ...], waits: bool, timeout: float) -> None:
+    """Evaluate the selected assets now (none selected: all). Selectors: name, +name, name+2, label:key=value."""
+    run(named, "evaluate", chosen(assets, exclude), waits, timeout)
+
+
+@click.command()
+@click.argument("assets", nargs=-1, required=True, metavar="SELECTOR...")
+@SESSION
+@EXCLUDE
 @click.option("--stage", "stages", multiple=True, type=click.Choice(["pre", "run", "post"]), help="Only these stages.")
-@_WAIT
-@_TIMEOUT
-def sync(assets: tuple[str, ...], named: str | None, stages: tuple[str, ...], waits: bool, timeout: float) -> None:
-    """Sync ASSETS now, in dependency order, whatever their state."""
-    payload: dict[str, Any] = {"select": list(assets)} | ({"stages": list(stages)} if stages else {})
-    _run(named, "sync", payload, waits, timeout)
+@WAIT
+@TIMEOUT
+def sync(
+    assets: tuple[str, ...],
+    named: str | None,
+    exclude: tuple[str, ...],
+    stages: tuple[str, ...],
+    waits: bool,
+    timeout: float,
+) -> None:
+    """Sync the selected assets now, in dependency order, whatever their state."""
+    run(named, "sync", chosen(assets, exclude) | ({"stages": list(stages)} if stages else {}), waits, timeout)
 
 
 @click.command()
 @click.argument("asset", required=False)
 @click.option("--command", "command_id", help="Cancel this command and what it started.")
-@_SESSION
-@_WAIT
-@_TIMEOUT
+@SESSION
+@WAIT
+@TIMEOUT
 def cancel(asset: str | None, command_id: str | None, named: str | None, waits: bool, timeout: float) -> None:
     """Cancel the running sync of ASSET, or a command."""
     if (asset is None) == (command_id is None):
         raise click.UsageError("name either an ASSET or --command ID")
     payload = {"asset": asset} if asset else {"command_id": command_id}
-    _run(named, "cancel", payload, waits, timeout)
+    run(named, "cancel", payload, waits, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from importlib import resources
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from setpoint.cli import context, wait
+from setpoint.cli import context, table, wait
 from setpoint.client.api import Client
 from setpoint.contracts import limits
 from setpoint.contracts.problem import Problem
 
 if TYPE_CHECKING:
-    from setpoint.contracts.resource.model import CompiledSet
+    from setpoint.contracts.resource.compile import CompileResult
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
@@ -86,25 +87,56 @@ def _copy(source: Any, target: Path) -> None:
             (target / item.name).write_bytes(item.read_bytes())
 
 
-def _compile(directory: Path, files: dict[str, tuple[bytes, int]]) -> CompiledSet:
-    """Compile a project's files. Raises Problem validation-failed with every fault."""
+def compiled_at(directory: Path, files: dict[str, tuple[bytes, int]] | None = None) -> CompileResult:
+    """Compile the project in a directory (its ``files`` when they were read), or return all that is wrong with it."""
     from setpoint.contracts.resource.compile import compile_project
 
-    result = compile_project({path: content for path, (content, _) in files.items()})
-    if result.compiled is None:
+    read = read_project(directory) if files is None else files
+    return compile_project({path: content for path, (content, _) in read.items()})
+
+
+def _refuse_faulty(directory: Path, files: dict[str, tuple[bytes, int]]) -> None:
+    """Raise Problem validation-failed with every fault of a project that does not compile."""
+    result = compiled_at(directory, files)
+    if result.faults:
         raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
-    return result.compiled
 
 
 @click.command()
 @_DIRECTORY
-def validate(directory: Path) -> None:
-    """Check the project in DIRECTORY and report every fault with its place. Needs no server."""
-    result = _compile(directory, read_project(directory))
-    names = sorted(result.assets)
-    if not names:
-        context.note(f"setpoint: {directory} declares no asset (resources are read from resources/**/*.yaml)")
-    context.emit({"valid": True, "assets": names}, (("VALID", "valid"), ("ASSETS", "assets")))
+@click.option("-o", "--output", type=click.Choice(["table", "json", "github"]), help="How to print what is found.")
+def validate(directory: Path, output: str | None) -> None:
+    """Check the project in DIRECTORY and report every fault with its place. Needs no server.
+
+    `-o json` prints the verdict with all faults, `-o github` annotations for a pull request; both on stdout.
+    """
+    from setpoint.cli import faults
+
+    result = compiled_at(directory)
+    how = output or context.settings().output
+    problem = Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
+    names = sorted(result.compiled.assets) if result.compiled is not None else []
+    if how == "json":
+        click.echo(faults.as_json(names, result.faults))
+    elif how == "github":
+        for line in faults.github(directory, result.faults):
+            click.echo(line)
+    elif result.compiled is not None:
+        table.write([{"valid": True, "assets": names}], (("VALID", "valid"), ("ASSETS", "assets")))
+    if result.compiled is None and how == "table":
+        raise problem
+    if result.compiled is None:
+        raise click.exceptions.Exit(problem.kind.exit_code)
+
+
+@click.command()
+@click.argument("which", required=False, type=click.Choice(["resource", "project"]))
+def schema(which: str | None) -> None:
+    """Print the JSON Schema of a resource file or of the settings file (none named: both), for editors and checks."""
+    from setpoint.contracts.resource.schema import documents
+
+    found = documents()
+    click.echo(json.dumps(found[which] if which else found, indent=2, sort_keys=True))
 
 
 @click.command()
@@ -118,7 +150,7 @@ def apply(directory: Path, named: str | None, waits: bool, evaluate: bool, timeo
     files = read_project(directory)
     name = named or context.session_name(directory)
     with context.client() as api:
-        session = _ensure_session(api, name, lambda: _compile(directory, files))
+        session = _ensure_session(api, name, lambda: _refuse_faulty(directory, files))
         accepted = upload(api, session["id"], files, evaluate)
         context.note(f"applied {directory} to session {name}: command {accepted['command_id']}")
         if not waits:

@@ -6,13 +6,14 @@ payload of an inbox row again with the same function, because a row is the truth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
 from setpoint.contracts.limits import LANE_CONTROL, LANE_WORK
 from setpoint.contracts.problem import Fault, Problem
+from setpoint.contracts.resource.select import parse
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,16 +35,21 @@ class Apply(Strict, frozen=True):
 
 
 class Evaluate(Strict, frozen=True):
-    """Evaluate the named assets (none named: all). Ends when each has a verdict."""
+    """Evaluate the selected assets (no selector: all). Ends when each has a verdict. Selectors: resource/select.py."""
 
     select: list[str] = []
+    exclude: list[str] = []
 
 
 class Sync(Strict, frozen=True):
-    """Sync the named assets in dependency order. ``stages`` is a subset of pre, run, post; empty means all."""
+    """Sync the selected assets in dependency order. ``stages`` is a subset of pre, run, post; empty means all.
+
+    What a selector brings in beside the assets that it names outright, and has no sync, is left out.
+    """
 
     select: list[str]
     stages: list[Literal["pre", "run", "post"]] = []
+    exclude: list[str] = []
 
 
 class Cancel(Strict, frozen=True):
@@ -54,16 +60,18 @@ class Cancel(Strict, frozen=True):
 
 
 class Suspend(Strict, frozen=True):
-    """Stop automatic syncs of the named assets until ``resume``."""
+    """Stop automatic syncs of the selected assets until ``resume``."""
 
     select: list[str]
     reason: str = ""
+    exclude: list[str] = []
 
 
 class Resume(Strict, frozen=True):
-    """Lift the suspension of the named assets and reset their failure counters."""
+    """Lift the suspension of the selected assets and reset their failure counters."""
 
     select: list[str]
+    exclude: list[str] = []
 
 
 class Halt(Strict, frozen=True):
@@ -134,8 +142,20 @@ def _check(kind: str, body: object) -> None:
         raise Problem("validation-failed", "cancel takes either command_id or asset")
     if isinstance(body, Sync | Suspend | Resume) and not body.select:
         raise Problem("validation-failed", f"{kind} needs at least one name in select")
+    if isinstance(body, Evaluate | Sync | Suspend | Resume):
+        _check_selectors("select", body.select)
+        _check_selectors("exclude", body.exclude)
     if isinstance(body, Tool):
         _check_tool(body)
+
+
+def _check_selectors(field: str, texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        try:
+            parse(text)
+        except Problem as problem:
+            fault = Fault(problem.code, problem.detail, pointer=f"/payload/{field}/{index}")
+            raise Problem(problem.code, problem.detail, errors=[fault]) from problem
 
 
 _TOOL_ARGS: Final = {

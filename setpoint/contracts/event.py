@@ -24,7 +24,7 @@ _FAMILIES: Final = {
     "workspace": "materialized lost restored snapshotted rolled_back",
     "evaluation": "started step_finished completed failed",
     "asset": "ready drifted blocked unblocked suspended resumed stale retired",
-    "sync": "requested started step_finished succeeded failed cancelled skipped outcome_unknown",
+    "sync": "requested waiting started step_finished succeeded failed cancelled skipped outcome_unknown",
     "run": "adopted interrupted",
     "halt": "started ended",
     "plan": "computed applied rejected",

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,20 @@ class Terminal:
         """Run ``setpoint`` with these words, without a terminal."""
         return subprocess.run(
             self.command(*words), capture_output=True, text=True, env=self.environment, timeout=_BOUND_S, cwd=cwd
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start ``setpoint`` with these words, for a test that interrupts it.
+
+        A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
+        """
+        return subprocess.Popen(
+            self.command(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
@@ -110,17 +125,11 @@ def test_a_sync_that_fails_is_a_negative_answer_and_a_wrong_name_is_said_with_th
 
 def test_following_events_ends_with_130_on_ctrl_c(terminal: Terminal) -> None:
     terminal.run("session", "create", "followed")
-    reader = subprocess.Popen(
-        terminal.command("events", "-f", "-s", "followed"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=terminal.environment,
-        text=True,
-    )
-    assert reader.stdout is not None
-    assert "session created" in reader.stdout.readline()
-    reader.send_signal(signal.SIGINT)
-    reader.communicate(timeout=10)
+    with terminal.start("events", "-f", "-s", "followed") as reader:
+        assert reader.stdout is not None
+        assert "session created" in reader.stdout.readline()
+        reader.send_signal(signal.SIGINT)
+        reader.communicate(timeout=10)
     assert reader.returncode == 130
 
 
@@ -179,13 +188,13 @@ def test_the_demo_converges_heals_and_leaves_nothing_behind(tmp_path: Path) -> N
 def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     before, dirs = _pids(), _demo_dirs()
     terminal = Terminal(tmp_path, 0)
-    demo = subprocess.Popen(terminal.command("demo"), stdout=subprocess.PIPE, env=terminal.environment, text=True)
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if "syncing" in line:
-            break
-    demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=60)
+    with terminal.start("demo") as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "syncing" in line:
+                break
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
     assert demo.returncode == 130
     assert _traces(before) == []
     assert _demo_dirs() <= dirs
@@ -216,3 +225,81 @@ def test_a_stack_that_cannot_start_says_why_in_a_line(tmp_path: Path) -> None:
     assert any(line.startswith("setpoint: ") and "Postgres" in line for line in failed.stderr.splitlines())
     assert "Traceback" not in failed.stderr
     assert terminal.run("up", "--state-dir", "/proc/nope").returncode == 2
+
+
+def _json(terminal: Terminal, *words: str) -> Any:
+    """Run a command with ``-o json``; it must go well."""
+    done = terminal.run("-o", "json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_selectors_say_who_is_synced_and_shown(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "picks", project(asset("a"), asset("b", ["a"]), asset("c", ["b"]), asset("d")))
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    done = terminal.run("-o", "json", "sync", "+c", "-x", "a", "-s", "picks")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"]["assets"] == {"b": "succeeded", "c": "succeeded"}
+    assert [row["name"] for row in _json(terminal, "status", "b+", "-s", "picks")] == ["b", "c"]
+    assert terminal.run("graph", "+c", "-s", "picks").stdout.splitlines() == [
+        "a (ready)",
+        "`- b (ready)",
+        "   `- c (ready)",
+    ]
+    wrong = terminal.run("sync", "+", "-s", "picks")
+    assert (wrong.returncode, "no selector" in wrong.stderr) == (2, True)
+
+
+def test_what_is_stopped_explains_itself_until_it_may_go_on(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "asks", project(asset("top", interval="300ms"), asset("low", ["top"])))
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    assert terminal.run("suspend", "top", "-m", "month end", "-s", "asks").returncode == 0
+    assert terminal.run("halt", "-m", "all hands off", "-s", "asks").returncode == 0
+    _remove(terminal, "asks", "top.txt")
+    assert _until(lambda: _codes(terminal, "low")[:1] == ["Halted"], 20)
+    assert _codes(terminal, "low") == ["Halted", "AssetSuspended", "UpstreamDrifted"]
+    said = terminal.run("explain", "low", "-s", "asks").stdout
+    assert "automatic syncs of the session are halted: all hands off" in said
+    assert "suspended by the user: month end" in said
+    assert "setpoint resume top" in said
+    assert terminal.run("resume", "top", "-s", "asks").returncode == 0
+    assert _codes(terminal, "low")[0] == "Halted"
+    assert terminal.run("unhalt", "-s", "asks").returncode == 0
+    assert _until(lambda: terminal.run("status", "--check", "-s", "asks").returncode == 0, 30)
+
+
+def test_what_was_done_about_an_asset_can_be_looked_up(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "past", project(asset("a")))
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    entries = _json(terminal, "history", "a", "-s", "past")
+    assert [(entry["kind"], entry["why"], entry["verdict"]) for entry in entries] == [
+        ("sync", "drift", "ready"),
+        ("evaluation", "initial", "drifted"),
+    ]
+    (sync,) = _json(terminal, "inspect", "a", "--changed-only", "-s", "past")
+    assert [(one["name"], one["before"], one["after"]) for one in sync["conditions"]] == [
+        ("a-file", "drifted", "ready")
+    ]
+    assert "a-file" in terminal.run("inspect", "a", "-s", "past").stdout
+    assert terminal.run("history", "none", "-s", "past").returncode == 4
+
+
+def _codes(terminal: Terminal, name: str) -> list[str]:
+    return [reason["code"] for reason in _json(terminal, "explain", name, "-s", "asks")["reasons"]]
+
+
+def _until(holds: Callable[[], bool], within_s: float) -> bool:
+    """Ask again, a command at a time, until it holds or the time is over."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def _remove(terminal: Terminal, session: str, path: str) -> None:
+    """Delete a file of a session's workspace."""
+    found = list((terminal.home / "state").rglob(path))
+    assert found, f"{path} of {session} is nowhere"
+    for one in found:
+        one.unlink()

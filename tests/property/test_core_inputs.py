@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from setpoint.contracts.cell import (
     Delivered,
     Input,
+    LockBusy,
     Materialized,
     MaterializeFailed,
     Owned,
@@ -29,10 +30,12 @@ ASSETS = (
     asset("b", "a", pairs=[pair("c0", sync="fix0", stages="pre run post"), pair("c1", sync="fix1")]),
     asset("p", "a", pairs=()),
     asset("x", "p", "b", auto_sync_on_drift=False),
+    asset("l", "a", pairs=[pair("c0", lock="k", cache_ttl_s=90.0, check_at="* * * * *")], upstream_policy="all"),
+    asset("m", pairs=[pair("c0", lock="k", interval=20.0)], auto_sync_on_change=True),
 )
 PAYLOADS: dict[str, list[Any]] = {
     "evaluate": [{}, {"select": ["a", "x"]}, {"select": ["nobody"]}],
-    "sync": [{"select": ["b"]}, {"select": ["a", "x"], "stages": ["run"]}, {"select": []}],
+    "sync": [{"select": ["b"]}, {"select": ["l", "m"]}, {"select": ["a", "x"], "stages": ["run"]}, {"select": []}],
     "cancel": [{"asset": "b"}, {"asset": "a"}, {"command_id": "nobody"}],
     "suspend": [{"select": ["a", "a"], "reason": "x"}],
     "resume": [{"select": ["a", "b", "p"]}],
@@ -62,6 +65,7 @@ def _input(random: Random, world: World) -> Input:
         RunEnded(run, random.choice(get_args(Outcome))),
         RunFound(run, random.choice((*get_args(RunState), "lost"))),
         RunRefused(run, "invalid", "x"),
+        LockBusy(run, random.choice(["k", "other"]), "elsewhere"),
     ]
     return random.choice(inputs)
 

@@ -48,7 +48,9 @@ def documents(graph: Graph, seed: int = 0) -> list[dict[str, Any]]:
 
 def as_files(written: list[dict[str, Any]]) -> dict[str, bytes]:
     return {
-        f"resources/{n % 3}.yaml": yaml.safe_dump_all(written[n % 3 :: 3], allow_unicode=True).encode()
+        f"resources/{n % 3}.yaml": yaml.safe_dump_all(
+            written[n % 3 :: 3], allow_unicode=True, default_style='"'
+        ).encode()
         for n in range(min(3, len(written)))
     }
 

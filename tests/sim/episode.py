@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from celld.core.schedule import direct_pair, may_sync
+from celld.core.schedule import direct_pair, is_busy, is_patient, may_sync
 from celld.core.state import Asset
 from setpoint.contracts.resource.model import CompiledAsset, CompiledSet
+from tests.sim.explained import check_explained
 from tests.sim.world import Fate, World, asset, fold, pair, project
 
 FAULTS_S = 1800.0
 QUIET_S = 6 * 3600.0
+LOCKS = ("warehouse", "lake")
 FATES: tuple[Fate, ...] = ("running", "running", "finished", "never_seen", "interrupted", "lost")
 
 
@@ -29,9 +31,12 @@ def episode(random: Random, *, actions: int = 40) -> World:
     for _ in range(actions):
         world.run(random.choice((0.0, 0.5, 3.0, 10.0, 45.0, FAULTS_S / actions)))
         _act(random, world)
+        check_explained(world)
     _calm(world)
+    check_explained(world)
     world.run(QUIET_S)
     _check(world)
+    check_explained(world)
     return world
 
 
@@ -39,7 +44,13 @@ def _project(random: Random, n: int) -> CompiledSet:
     names = [f"n{i}" for i in range(n)]
     assets = [_asset(random, name, names[:place]) for place, name in enumerate(names)]
     limits = (None, None, 1, 2)
-    return project(*assets, max_sync_concurrency=random.choice(limits), max_evaluate_concurrency=random.choice(limits))
+    return project(
+        *assets,
+        max_sync_concurrency=random.choice(limits),
+        max_evaluate_concurrency=random.choice(limits),
+        lock_retry_interval_s=random.choice((5.0, 120.0)),
+        lock_retry_max_attempts=random.choice((1, 3)),
+    )
 
 
 def _asset(random: Random, name: str, above: list[str]) -> CompiledAsset:
@@ -52,10 +63,20 @@ def _asset(random: Random, name: str, above: list[str]) -> CompiledAsset:
             sync=None if random.random() < 0.1 else f"fix{place}",
             interval=random.choice((None, 60.0, 300.0)),
             stages=random.choice(("run", "pre run", "pre run post")),
+            lock=random.choice((None, None, *LOCKS)),
+            check_at=random.choice((None, None, "*/7 * * * *")),
+            cache_ttl_s=random.choice((0.0, 0.0, 100.0, 600.0)),
         )
         for place in range(random.randint(1, 3))
     ]
-    return asset(name, *upstreams, pairs=pairs, auto_sync_on_drift=random.random() > 0.15)
+    return asset(
+        name,
+        *upstreams,
+        pairs=pairs,
+        auto_sync_on_drift=random.random() > 0.15,
+        auto_sync_on_change=random.random() < 0.3,
+        upstream_policy=random.choice(("any", "any", "all")),
+    )
 
 
 def _script(random: Random, name: str, quality: float) -> Callable[[World, str], bool]:
@@ -79,7 +100,7 @@ def _act(random: Random, world: World) -> None:
     names = sorted(name for name, spec in world.compiled.assets.items())
     some = random.sample(names, random.randint(1, len(names)))
     conditions = sorted(world.truth)
-    match random.randint(0, 15):
+    match random.randint(0, 17):
         case 0 | 1 | 2 if conditions:
             world.truth[random.choice(conditions)] = random.choice((False, False, True, "timeout", "spawn"))
         case 3:
@@ -105,6 +126,11 @@ def _act(random: Random, world: World) -> None:
         case 13:
             world.place = ("sandbox-2", f"ledger-{random.randint(1, 3)}", random.randint(1, 3))
         case 14:
+            if not world.foreign.pop(key := random.choice(LOCKS), None):
+                world.hold(key)
+        case 15:
+            world.change_files()
+        case 16:
             world.command("tool", {"name": "echo", "args": {"text": "x"}})
         case _:
             world.command("apply", {"generation": {"resources": "none", "files": "none"}})
@@ -129,6 +155,7 @@ def _reapply(random: Random, world: World, names: list[str]) -> None:
 def _calm(world: World) -> None:
     """End all faults and take back what a person has stopped."""
     world.scripts.clear()
+    world.foreign.clear()
     for key, holds in list(world.truth.items()):
         if isinstance(holds, str):
             world.truth[key] = False
@@ -205,6 +232,8 @@ def _cause(world: World, one: Asset) -> str:
         above = world.state.assets[upstream]
         if above.spec.pairs and above.known != "ready" and _cause(world, above):
             return f"blocked by {upstream}"
-        if (not above.spec.pairs or above.unclear) and _cause(world, above):
+        if above.spec.pairs and is_busy(above) and is_patient(one) and _cause(world, above):
+            return f"waits for {upstream} to come to rest"
+        if (not above.spec.pairs or above.unclear or above.restless) and _cause(world, above):
             return f"blocked above {upstream}"
     return ""

@@ -21,9 +21,11 @@ from celld.core.state import State, empty
 from setpoint.contracts.cell import (
     AttachRun,
     CancelRun,
+    Decision,
     Delivered,
     Effect,
     Input,
+    LockBusy,
     Materialize,
     Materialized,
     Owned,
@@ -38,6 +40,7 @@ from setpoint.contracts.cell import (
 from setpoint.contracts.codec import canonical_json, sha256_hex
 from setpoint.contracts.command import lane_of
 from setpoint.contracts.event import Event, committed
+from setpoint.contracts.explain import SESSION_ROW
 from setpoint.contracts.resource.model import (
     CompiledAsset,
     CompiledSet,
@@ -55,13 +58,20 @@ SESSION = "0198c0de-0000-7000-8000-000000000001"
 Fate = Literal["running", "finished", "never_seen", "interrupted", "lost"]
 
 
-def pair(*names: str, sync: str | None = "fix", interval: float | None = None, stages: str = "run") -> Pair:
+def pair(
+    *names: str,
+    sync: str | None = "fix",
+    interval: float | None = None,
+    stages: str = "run",
+    lock: str | None = None,
+    **timers: Any,
+) -> Pair:
     """Return a pair of an asset: conditions by name, and a sync with the stages named (``pre run post``)."""
-    conditions = tuple(Condition(name, ("test", name), interval_s=interval) for name in names or ("c",))
+    conditions = tuple(Condition(name, ("test", name), interval_s=interval, **timers) for name in names or ("c",))
     if sync is None:
         return Pair("-".join(names or ("c",)), conditions)
     steps = {stage: Stage(("do", stage)) for stage in stages.split()}
-    compiled = CompiledSync(sync, run=steps["run"], pre=steps.get("pre"), post=steps.get("post"))
+    compiled = CompiledSync(sync, run=steps["run"], pre=steps.get("pre"), post=steps.get("post"), lock_key=lock)
     return Pair("-".join(names or ("c",)), conditions, compiled)
 
 
@@ -114,6 +124,8 @@ class World:
         self.scripts: dict[str, Callable[[World, str], bool]] = {}
         self.runs: dict[str, Run] = {}
         self.released: list[str] = []
+        self.locks: dict[str, str] = {}  # key -> session/execution
+        self.foreign: dict[str, str] = {}  # the same, of other sessions
         self.effects: list[Effect] = []
         self.place = ("sandbox-1", "ledger-1", 1)
         self.materialize_s = 0.0
@@ -125,6 +137,7 @@ class World:
         self._commands = itertools.count(1)
         self._wake: int | None = None
         self.docs: dict[str, dict[str, Any]] = {}
+        self.session_row: dict[str, Any] = {}
         self.acquire()
         if compiled is not None:
             self.apply(compiled, all_ready=all_ready)
@@ -188,6 +201,17 @@ class World:
         self._fate = fate
         self.acquire()
 
+    def hold(self, key: str) -> None:
+        """Let another session have a lock, unless it is taken."""
+        if key not in self.locks:
+            self.foreign[key] = "other/execution"
+
+    def change_files(self) -> None:
+        """Apply the same resources with other files."""
+        content = encode(self.compiled)
+        generation = {"resources": sha256_hex(content), "files": sha256_hex(str(self.head).encode())}
+        self.command("apply", {"generation": generation}, attachment=content)
+
     # What a test looks at
 
     def counts(self, name: str, after: int = 0) -> tuple[int, int]:
@@ -217,6 +241,11 @@ class World:
         """Return when an event happened, in seconds from the beginning."""
         return (event.at - self.began) / SECOND
 
+    @property
+    def wake(self) -> int | None:
+        """Return when the core has asked to be called again."""
+        return self._wake
+
     def known(self) -> dict[str, str]:
         """Return what is known of each asset with conditions."""
         return {a.name: a.known for a in self.state.assets.values() if a.spec.pairs}
@@ -229,6 +258,10 @@ class World:
         turn = work_out(before, observed, self.now)
         decision = decide(before, observed, self.now)
         assert decision.events == tuple(turn.events), "decide is not a function of its arguments"
+        if (busy := self._lock(decision)) is not None:
+            self.feed(busy)
+            self.feed(observed)
+            return
         attachment = observed.attachment if isinstance(observed, Delivered) else None
         first = len(self.log) + 1
         for offset, new in enumerate(decision.events):
@@ -236,17 +269,35 @@ class World:
             if row.type == "resources.applied":
                 row = msgspec.structs.replace(row, attachment=attachment)
             self._append(row)
+        held = {key: f"{SESSION}/{self.state.locks[key]}" for key in self.state.locks}
+        assert self.locks == held, "what the database holds is not what the state says"
         assert self.state == turn.state, "the fold of the events is not the state that was decided by"
         assert decision.wake_at is None or decision.wake_at > self.now, "a wake in the past"
         self._wake = decision.wake_at
         for doc in decision.assets:
-            if doc.doc is None:
+            if doc.name == SESSION_ROW:
+                self.session_row = doc.doc or {}
+            elif doc.doc is None:
                 self.docs.pop(doc.name, None)
             else:
                 self.docs[doc.name] = msgspec.json.decode(canonical_json(doc.doc))
         for effect in decision.effects:
             self.effects.append(effect)
             self._perform(effect, first)
+
+    def _lock(self, decision: Decision) -> LockBusy | None:
+        """Take and give locks as the database does; a busy one means that nothing of the decision is written."""
+        mine = {change.key: f"{SESSION}/{change.execution_id}" for change in decision.takes}
+        if mine:
+            assert [event.type for event in decision.events] == ["sync.started"], "more than the start takes a lock"
+        for key, holder in mine.items():
+            held = self.foreign.get(key) or self.locks.get(key, holder)
+            if held != holder:
+                return LockBusy(decision.takes[0].execution_id, key, held)
+        for change in decision.gives:
+            assert self.locks.pop(change.key) == f"{SESSION}/{change.execution_id}", "a lock that is not its own"
+        self.locks |= mine
+        return None
 
     def _append(self, row: Event) -> None:
         self.log.append(row)
@@ -287,6 +338,10 @@ class World:
         if effect.execution_id in self.runs:
             assert self.tolerant or self.runs[effect.execution_id].deaf, "a run is started twice"
             return
+        starting = self.state.executions.get(effect.execution_id)  # None: superseded in the same decision
+        wanted = starting.sync if starting is not None else None
+        if wanted is not None and wanted.lock_key is not None and not self.tolerant:
+            assert self.locks[wanted.lock_key] == f"{SESSION}/{effect.execution_id}", "a sync runs without its lock"
         run = Run(effect)
         others = [other for other in self.runs.values() if not other.over and other.start.asset == effect.asset]
         alone = not run.syncs or not any(other.syncs for other in others)

@@ -16,11 +16,13 @@ Text = tuple[Path, str]
 """A templated text of a resource and where in its document it stands."""
 
 
-def inline_pair(conditions: ConditionsFile, sync: SyncFile | None, texts: Expander) -> Pair:
-    """Make the pair of these two resources."""
+def inline_pair(
+    conditions: ConditionsFile, sync: SyncFile | None, texts: Expander, cache_ttl_s: float | None = None
+) -> Pair:
+    """Make the pair of these two resources; ``cache_ttl_s`` is the asset's, for conditions that have none."""
     return Pair(
         conditions_name=conditions.metadata.name,
-        conditions=tuple(_condition(c, texts) for c in conditions.spec if isinstance(c, CommandCondition)),
+        conditions=tuple(_condition(c, texts, cache_ttl_s) for c in conditions.spec if isinstance(c, CommandCondition)),
         sync=None if sync is None else _sync(sync, texts),
     )
 
@@ -54,13 +56,17 @@ def _command_texts(path: Path, key: str, argv: tuple[str, ...], env: Mapping[str
         yield (*path, "env", name), value
 
 
-def _condition(written: CommandCondition, texts: Expander) -> Condition:
+def _condition(written: CommandCondition, texts: Expander, cache_ttl_s: float | None) -> Condition:
+    ttl_s = written.evaluate_cache_ttl if written.evaluate_cache_ttl is not None else cache_ttl_s
     return Condition(
         name=written.name,
         argv=tuple(map(texts.expand, written.run)),
         env=_env(written.env, texts),
         interval_s=written.interval,
         timeout_s=written.timeout,
+        check_at=written.check_at,
+        timezone=written.timezone or "UTC",
+        cache_ttl_s=ttl_s or 0.0,
     )
 
 

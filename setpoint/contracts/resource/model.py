@@ -35,7 +35,9 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
 class Condition(Struct, frozen=True):
     """One check. It is satisfied when ``argv`` exits with 0. Names are unique within an asset.
 
-    ``interval_s`` None: no timer of its own. ``timeout_s`` None: ``Settings.default_timeout_s``.
+    ``interval_s`` None: no timer of that kind. ``check_at`` is a cron expression by the clock of ``timezone``.
+    ``timeout_s`` None: ``Settings.default_timeout_s``. ``cache_ttl_s``: for so long a timer may take a Ready result as
+    it is (the asset's ``evaluateCacheTtl`` unless the condition has one).
     """
 
     name: str
@@ -44,6 +46,9 @@ class Condition(Struct, frozen=True):
     env: Env = ()
     interval_s: float | None = None
     timeout_s: float | None = None
+    check_at: str | None = None
+    timezone: str = "UTC"
+    cache_ttl_s: float = 0.0
 
 
 class Stage(Struct, frozen=True):
@@ -55,7 +60,10 @@ class Stage(Struct, frozen=True):
 
 
 class CompiledSync(Struct, frozen=True):
-    """What converges an asset: ``pre``, ``run`` and ``post``, in this order, templated for one pair of one asset."""
+    """What converges an asset: ``pre``, ``run`` and ``post``, in this order, templated for one pair of one asset.
+
+    ``lock_key`` names the tenant-wide lock that it holds while it runs.
+    """
 
     name: str
     run: Stage
@@ -123,6 +131,8 @@ class Settings(Struct, frozen=True):
     cooldown_initial_s: float = 30.0
     cooldown_max_s: float = 1800.0
     orphan_timeout_s: float = 600.0
+    lock_retry_interval_s: float = 900.0
+    lock_retry_max_attempts: int = 3
 
 
 class CompiledSet(Struct, frozen=True):

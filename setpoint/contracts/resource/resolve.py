@@ -92,6 +92,9 @@ class _Resolver:
                 message = f"there is another condition named {excerpt(condition.name)}"
                 self._add(document.fault("duplicate-name", message, ("spec", index, "name")))
             seen.add(condition.name)
+            if condition.timezone is not None and condition.check_at is None:
+                message = "timezone says by which clock checkAt goes, and there is no checkAt"
+                self._add(document.fault("wrong-value", message, ("spec", index, "timezone"), at_key=True))
 
     def _asset(self, document: Document, written: AssetFile) -> CompiledAsset | None:
         spec, name = written.spec, written.metadata.name
@@ -100,7 +103,8 @@ class _Resolver:
             self.registry.find("Asset", upstream, document, ("spec", "upstreams", index), AssetFile)
         model_name = spec.model_name or name
         expander = Expander({"asset.name": name, "asset.modelName": model_name}, COMPILED_ASSET_BYTES_MAX)
-        pairs = [self._pair(document, index, entry, expander) for index, entry in enumerate(spec.on_drift)]
+        ttl_s = spec.evaluate_cache_ttl
+        pairs = [self._pair(document, index, entry, expander, ttl_s) for index, entry in enumerate(spec.on_drift)]
         whole = tuple(pair for pair in pairs if pair is not None)
         self._check_asset(document, written, whole)
         if len(self.registry.faults) > faults_before or len(whole) < len(pairs):
@@ -151,7 +155,9 @@ class _Resolver:
             message = f"an asset has at most {RUN_STEPS_MAX - 3} conditions; this one has {len(seen)}"
             self._add(document.fault("too-large", message, ("spec", "onDrift"), at_key=True))
 
-    def _pair(self, document: Document, index: int, entry: OnDrift, asset_texts: Expander) -> Pair | None:
+    def _pair(
+        self, document: Document, index: int, entry: OnDrift, asset_texts: Expander, ttl_s: float | None
+    ) -> Pair | None:
         path: Path = ("spec", "onDrift", index)
         texts = self._with_values(document, path, entry, asset_texts)
         conditions = self.registry.find("Conditions", entry.conditions, document, (*path, "conditions"), ConditionsFile)
@@ -161,7 +167,7 @@ class _Resolver:
         if conditions is None or (sync is None and entry.sync is not None):
             return None
         self._check_variables(document, path, entry, texts.values)
-        compiled = inline_pair(conditions, sync, texts)
+        compiled = inline_pair(conditions, sync, texts, ttl_s)
         asset_texts.chars_left = texts.chars_left
         if texts.overflown:
             message = f"with its templates filled in, the asset is larger than {COMPILED_ASSET_BYTES_MAX} bytes"

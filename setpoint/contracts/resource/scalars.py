@@ -16,7 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from setpoint.contracts.ids import NAME
 from setpoint.contracts.limits import STEP_TIMEOUT_S_MAX
+from setpoint.contracts.resource.cron import comes, timezones
 from setpoint.contracts.resource.duration import parse_duration_s
+from setpoint.contracts.resource.nearest import nearest_hint
 from setpoint.contracts.resource.source import excerpt
 
 _INTERVAL_S_MIN: Final = 0.1
@@ -84,6 +86,15 @@ def _cron(text: str) -> str:
     if len(text) > _TITLE_CHARS_MAX or _CRON.fullmatch(text) is None or not croniter.is_valid(text):
         rule = "minute, hour, day of month, month, day of week, e.g. '*/5 6-18 * * 1-5'"
         raise PydanticCustomError("bad-cron", "{text}", {"text": f"{excerpt(text)} is not a cron expression: {rule}"})
+    if not comes(text):
+        raise PydanticCustomError("bad-cron", "{text}", {"text": f"{excerpt(text)} names a day that never comes"})
+    return text
+
+
+def _timezone(text: str) -> str:
+    if text not in timezones():
+        hint = nearest_hint(text, timezones()) or "it is one such as UTC or Europe/Berlin"
+        raise PydanticCustomError("wrong-value", "{text}", {"text": f"there is no time zone {excerpt(text)}; {hint}"})
     return text
 
 
@@ -111,6 +122,7 @@ Text = Annotated[str, Field(min_length=1)]
 Argv = Annotated[ListOf[str], AfterValidator(_argv)]
 Env = dict[Annotated[str, AfterValidator(_env_name)], str]
 Cron = Annotated[str, AfterValidator(_cron)]
+Timezone = Annotated[str, AfterValidator(_timezone)]
 
 
 class Shape(BaseModel):

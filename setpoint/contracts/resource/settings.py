@@ -64,8 +64,8 @@ class ProjectFile(Shape):
     termination_grace_period_seconds: Annotated[int, Field(ge=0)] | None = None
     max_controllers: _Count | None = None
     lock_ttl_seconds: _Seconds | None = None
-    lock_retry_interval_seconds: _Seconds | None = None
-    lock_retry_max_attempts: _Count | None = None
+    lock_retry_interval_seconds: _Seconds = 900
+    lock_retry_max_attempts: _Count = 3
 
 
 def to_settings(written: ProjectFile) -> Settings:
@@ -81,6 +81,8 @@ def to_settings(written: ProjectFile) -> Settings:
         "cooldown_initial_s": float(written.cooldown_initial_secs),
         "cooldown_max_s": float(max(written.cooldown_initial_secs, written.cooldown_max_secs)),
         "orphan_timeout_s": written.orphan_timeout,
+        "lock_retry_interval_s": float(written.lock_retry_interval_seconds),
+        "lock_retry_max_attempts": written.lock_retry_max_attempts,
     }
     defaults = Settings()
     return msgspec.structs.replace(defaults, **{k: v for k, v in values.items() if v != getattr(defaults, k)})

@@ -21,6 +21,7 @@ from setpoint.contracts.resource.scalars import (
     Shape,
     Text,
     Timeout,
+    Timezone,
     Title,
     not_empty,
 )
@@ -74,7 +75,7 @@ class _ConditionShape(Shape):
     timeout: Timeout | None = None
     evaluate_cache_ttl: Duration | None = None
     check_at: Cron | None = None
-    timezone: Text | None = None
+    timezone: Timezone | None = None
 
 
 class CommandCondition(_ConditionShape):
@@ -124,7 +125,7 @@ class SyncSpec(Shape):
     post: Step | None = None
     timeout: Timeout | None = None
     identity: str | None = None
-    lock_key: Text | None = None
+    lock_key: Title | None = None
     orphan_timeout: Timeout | None = None
 
 

@@ -1,7 +1,7 @@
 """What is known and not carried out yet: one table, so that nothing is silently ignored. Called by compile.
 
 A key of the table is where in a document something may stand: the kind of the document (``settings`` for
-``setpoint.yaml``), then keys, ``*`` for any index or key; ``=value`` narrows it to a scalar, ``={}`` to a mapping.
+``setpoint.yaml``), then keys, ``*`` for any index or key; ``=value`` narrows it to a scalar.
 Whoever builds one of these takes its row out, and the shape checked so far begins to count.
 """
 
@@ -20,18 +20,11 @@ NOT_YET: Final[Mapping[str, str]] = {
     "Identity": "resources of kind Identity",
     "Origin": "resources of kind Origin",
     "Asset.spec.connection": "the connection of an asset",
-    "Asset.spec.evaluateCacheTtl": "evaluateCacheTtl",
-    "Asset.spec.upstreamPolicy=all": "upstreamPolicy 'all'",
-    "Asset.spec.autoSync={}": "the long form of autoSync",
     "Asset.spec.onDrift.*.mergePosition": "mergePosition, which only means something beside an Origin,",
     "Conditions.spec.*.type=SQL": "conditions of type SQL",
     "Conditions.spec.*.type=Freshness": "conditions of type Freshness",
-    "Conditions.spec.*.evaluateCacheTtl": "evaluateCacheTtl",
-    "Conditions.spec.*.checkAt": "checkAt",
-    "Conditions.spec.*.timezone": "timezone",
     "Conditions.spec.*.identity": "the identity of a condition",
     "Sync.spec.identity": "the identity of a sync",
-    "Sync.spec.lockKey": "lockKey",
     "Sync.spec.orphanTimeout": "orphanTimeout of a single sync",
     "Sync.spec.*.identity": "the identity of a step",
     "settings.backend": f"backend ({_STATE})",
@@ -42,8 +35,6 @@ NOT_YET: Final[Mapping[str, str]] = {
     "settings.terminationGracePeriodSeconds": "terminationGracePeriodSeconds",
     "settings.maxControllers": "maxControllers",
     "settings.lockTtlSeconds": "lockTtlSeconds",
-    "settings.lockRetryIntervalSeconds": "lockRetryIntervalSeconds",
-    "settings.lockRetryMaxAttempts": "lockRetryMaxAttempts",
 }
 
 VARIABLES_NOT_YET: Final = "${VAR} in the value of an environment variable"
@@ -77,8 +68,7 @@ def _patterns(kind: str, path: Path, value: object) -> tuple[str, ...]:
     names = [".".join(steps)]
     if len(steps) > 2:
         names.append(".".join([*steps[:-2], "*", steps[-1]]))
-    shown = "{}" if isinstance(value, dict) else value
-    return (*names, *(f"{name}={shown}" for name in names if isinstance(shown, str)))
+    return (*names, *(f"{name}={value}" for name in names if isinstance(value, str)))
 
 
 def _walk(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:

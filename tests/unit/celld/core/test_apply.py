@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celld.core.decide import decide
 from setpoint.contracts.cell import Delivered, Materialize
-from setpoint.contracts.resource.model import encode
+from setpoint.contracts.resource.model import CompiledAsset, encode
 from tests.sim.world import World, asset, pair, project
 
 CHAIN = (asset("a"), asset("b", "a"))
@@ -163,3 +163,63 @@ def test_resources_are_counted_and_named_in_the_event() -> None:
     (applied,) = world.events("resources.applied")
     assert applied.data["added"] == 2
     assert applied.attachment == encode(compiled)
+
+
+def on_change(name: str, *upstreams: str) -> CompiledAsset:
+    return asset(name, *upstreams, auto_sync_on_change=True)
+
+
+def test_when_only_files_changed_the_assets_that_asked_for_it_are_evaluated() -> None:
+    world = World(project(on_change("a"), asset("b"), on_change("c", "b")), all_ready=True)
+    world.run(10)
+    head = world.head
+    world.change_files()
+    world.run(10)
+    started = {event.asset: event.data["why"] for event in world.events("evaluation.started", after=head)}
+    assert started == {"a": "change", "c": "change"}
+    head = world.head
+    (*_, last) = world.events("resources.applied")
+    generation = {name: last.data[name] for name in ("resources", "files")}
+    world.command("apply", {"generation": generation}, attachment=encode(world.compiled))
+    world.run(10)
+    assert "evaluation.started" not in world.types(after=head)
+
+
+def test_a_look_at_changed_files_that_finds_drift_syncs() -> None:
+    world = World(project(on_change("a")), all_ready=True)
+    world.run(10)
+    head = world.head
+    world.drift("a")
+    world.change_files()
+    world.run(60)
+    assert world.counts("a", head) == (2, 1)
+
+
+def test_a_sync_on_the_old_files_does_not_answer_for_the_new_ones() -> None:
+    """Its verification ran on the files of before: the asset is looked at again when the new ones are there."""
+    world = World(project(on_change("a")), all_ready=True)
+    world.run(10)
+    world.command("sync", {"select": ["a"]})
+    world.run(5)
+    head = world.head
+    world.change_files()
+    world.run(60)
+    whys = [(event.data["why"], event.data["generation"]) for event in world.events("evaluation.started", "a", head)]
+    assert whys == [("verification", 1), ("change", 2)]
+
+
+def test_a_blocked_asset_is_looked_at_for_changed_files_when_it_is_clear() -> None:
+    world = World(project(asset("a", auto_sync_on_drift=False), on_change("b", "a")), all_ready=True)
+    world.run(10)
+    world.drift("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(5)
+    head = world.head
+    world.change_files()
+    world.run(5)
+    assert world.counts("b", head) == (0, 0)
+    assert world.docs["b"]["state"] == "blocked"
+    world.heal("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(20)
+    assert world.counts("b", head)[1] == 1

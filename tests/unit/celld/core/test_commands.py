@@ -432,3 +432,75 @@ def test_suspend_takes_back_a_sync_that_waits_for_its_turn() -> None:
     world.command("resume", {"select": ["b"]})
     world.run(60)
     assert world.docs["b"]["state"] == "ready"
+
+
+LABELLED = (
+    asset("a", labels={"team": "x"}),
+    asset("p", "a", pairs=()),
+    asset("b", "p"),
+    asset("c", "b", labels={"team": "x"}),
+)
+
+
+def test_a_selector_is_written_down_as_the_names_it_stood_for() -> None:
+    world = ready(*LABELLED)
+    command_id = world.command("evaluate", {"select": ["+b", "label:team"], "exclude": ["a"]})
+    (accepted,) = [event for event in world.events("command.accepted") if event.command_id == command_id]
+    assert accepted.data["names"] == ["p", "b", "c"]
+    world.run(2)
+    assert outcome(world, command_id)[1]["assets"] == {"p": "ready", "b": "ready", "c": "ready"}
+
+
+def test_a_selector_that_stands_for_too_many_to_write_down_is_folded_the_same() -> None:
+    many = [asset(f"{i:03}-{'n' * 120}") for i in range(200)]
+    world = ready(*many)
+    command_id = world.command("evaluate", {"select": [f"{many[0].name}", "label:none,a"], "exclude": []})
+    assert outcome(world, command_id)[0] == "rejected"
+    command_id = world.command("evaluate", {"exclude": [many[0].name]})
+    (accepted,) = [event for event in world.events("command.accepted") if event.command_id == command_id]
+    assert "names" not in accepted.data
+    world.run(2)
+    assert outcome(world, command_id)[1]["counts"] == {"ready": 199}
+
+
+def test_a_sync_leaves_out_what_a_selector_brings_in_without_a_sync() -> None:
+    world = ready(*LABELLED)
+    command_id = world.command("sync", {"select": ["+c"]})
+    world.run(60)
+    assert outcome(world, command_id) == (
+        "succeeded",
+        {"counts": {"succeeded": 3}, "assets": {"a": "succeeded", "b": "succeeded", "c": "succeeded"}},
+    )
+    assert [e.asset for e in world.events("sync.started")] == ["a", "b", "c"]
+
+
+def test_a_sync_that_would_reach_nothing_is_rejected() -> None:
+    world = ready(*LABELLED, asset("w", pairs=[pair("c", sync=None)]))
+    assert outcome(world, world.command("sync", {"select": ["+w"]}))[1]["code"] == "validation-failed"
+    assert outcome(world, world.command("sync", {"select": ["p"]}))[1]["message"] == "asset 'p' has no sync"
+
+
+def test_an_empty_selection_does_nothing_and_says_so() -> None:
+    world = ready(*LABELLED)
+    for kind in ("evaluate", "sync"):
+        head = world.head
+        how, result = outcome(world, world.command(kind, {"select": ["a,b"]}))
+        assert (how, result["message"]) == ("succeeded", "nothing is selected")
+        assert world.head == head + 2
+
+
+def test_suspend_and_resume_take_selectors() -> None:
+    world = ready(*LABELLED)
+    world.command("suspend", {"select": ["a+"], "exclude": ["label:team"], "reason": "why"})
+    assert [e.asset for e in world.events("asset.suspended")] == ["p", "b"]
+    world.command("resume", {"select": ["a+"]})
+    assert [e.asset for e in world.events("asset.resumed")] == ["p", "b"]
+
+
+def test_no_more_is_suspended_at_once_than_a_decision_holds() -> None:
+    world = ready(*(asset(f"n{i}") for i in range(501)), asset("z", labels={"k": ""}))
+    how, result = outcome(world, world.command("suspend", {"select": ["n1+", "label:k"]}))
+    assert how == "succeeded"
+    labelled = ready(*(asset(f"n{i}", labels={"k": "v"}) for i in range(501)))
+    how, result = outcome(labelled, labelled.command("suspend", {"select": ["label:k"]}))
+    assert (how, result["code"]) == ("rejected", "payload-too-large")

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from celld.core.decide import Defect, decide
+from celld.core.decide import decide
 from setpoint.contracts.cell import (
     AttachRun,
     CancelRun,
@@ -284,6 +284,5 @@ def test_a_lost_workspace_makes_what_was_learnt_in_it_stale() -> None:
     assert set(world.known().values()) == {"ready"}
 
 
-def test_a_busy_lock_is_a_defect_as_no_decision_takes_one() -> None:
-    with pytest.raises(Defect):
-        decide(World().state, LockBusy("x", "key", "holder"), 1)
+def test_a_busy_lock_that_nothing_waits_for_any_more_changes_nothing() -> None:
+    assert decide(World().state, LockBusy("x", "key", "holder"), 1).events == ()

@@ -209,3 +209,28 @@ def test_the_schemas_name_every_kind_and_every_setting() -> None:
     assert kinds == {"Asset", "Conditions", "Sync", "Connection", "Identity", "Origin"}
     assert "maxSyncConcurrency" in schemas["project"]["properties"]
     assert schemas["project"]["additionalProperties"] is False
+
+
+def test_what_says_when_to_look_and_what_a_sync_holds() -> None:
+    check = "spec: [{name: c, type: Command, run: [x], checkAt: '0 6 * * *', timezone: Europe/Berlin}, OTHER]"
+    check = check.replace("OTHER", "{name: d, type: Command, run: [x], evaluateCacheTtl: 10s}")
+    head = "apiVersion: setpoint.dev/v1alpha1\nkind: {}\nmetadata: {{name: {}}}\n"
+    spec = "spec: {evaluateCacheTtl: 5m, upstreamPolicy: all, autoSync: {onChange: true}, PAIRS}"
+    spec = spec.replace("PAIRS", "onDrift: [{conditions: there, sync: s}]")
+    sync = "spec: {lockKey: warehouse, run: {type: Command, args: [x]}}"
+    parts = (("Conditions", "there", check), ("Asset", "a", spec), ("Sync", "s", sync))
+    result = compiled(*(head.format(kind, name) + body + "\n" for kind, name, body in parts))
+    made = result.assets["a"]
+    first, second = made.conditions()
+    assert (first.check_at, first.timezone, first.cache_ttl_s) == ("0 6 * * *", "Europe/Berlin", 300.0)
+    assert (second.check_at, second.timezone, second.cache_ttl_s) == (None, "UTC", 10.0)
+    assert (made.upstream_policy, made.auto_sync_on_drift, made.auto_sync_on_change) == ("all", True, True)
+    assert made.pairs[0].sync is not None
+    assert made.pairs[0].sync.lock_key == "warehouse"
+
+
+def test_settings_of_locks() -> None:
+    written = b"lockRetryIntervalSeconds: 5\nlockRetryMaxAttempts: 2\n"
+    result = compile_project({"setpoint.yaml": written}).compiled
+    assert result is not None
+    assert (result.settings.lock_retry_interval_s, result.settings.lock_retry_max_attempts) == (5.0, 2)

@@ -226,18 +226,11 @@ SHAPES = {
     "Identity": API + "kind: Identity\nmetadata: {name: c}\nspec: {type: env, env: {A: b}}\n",
     "Origin": API + "kind: Origin\nmetadata: {name: c}\nspec: {type: DBT, connection: c, projectDir: d}\n",
     "Asset.spec.connection": asset("{connection: c}"),
-    "Asset.spec.evaluateCacheTtl": asset("{evaluateCacheTtl: 5m}"),
-    "Asset.spec.upstreamPolicy=all": asset("{upstreamPolicy: all, onDrift: [{conditions: there}]}"),
-    "Asset.spec.autoSync={}": asset("{autoSync: {onDrift: true, onChange: true}}"),
     "Asset.spec.onDrift.*.mergePosition": asset("{onDrift: [{conditions: there, mergePosition: afterOrigin}]}"),
     "Conditions.spec.*.type=SQL": conditions("[{name: c, type: SQL, query: select 1}]"),
     "Conditions.spec.*.type=Freshness": conditions("[{name: c, type: Freshness, interval: 1m, maxAge: 1h}]"),
-    "Conditions.spec.*.evaluateCacheTtl": conditions("[{name: c, type: Command, run: [x], evaluateCacheTtl: 1m}]"),
-    "Conditions.spec.*.checkAt": conditions("[{name: c, type: Command, run: [x], checkAt: '*/5 6-18 * * 1-5'}]"),
-    "Conditions.spec.*.timezone": conditions("[{name: c, type: Command, run: [x], timezone: Europe/Berlin}]"),
     "Conditions.spec.*.identity": conditions("[{name: c, type: Command, run: [x], identity: i}]"),
     "Sync.spec.identity": sync("{identity: i, run: {type: Command, args: [x]}}"),
-    "Sync.spec.lockKey": sync("{lockKey: i, run: {type: Command, args: [x]}}"),
     "Sync.spec.orphanTimeout": sync("{orphanTimeout: 1h, run: {type: Command, args: [x]}}"),
     "Sync.spec.*.identity": sync("{run: {type: Command, args: [x], identity: i}}"),
 }
@@ -250,8 +243,6 @@ SETTINGS = {
     "settings.terminationGracePeriodSeconds": "terminationGracePeriodSeconds: 5",
     "settings.maxControllers": "maxControllers: 5",
     "settings.lockTtlSeconds": "lockTtlSeconds: 5",
-    "settings.lockRetryIntervalSeconds": "lockRetryIntervalSeconds: 5",
-    "settings.lockRetryMaxAttempts": "lockRetryMaxAttempts: 5",
 }
 
 
@@ -265,16 +256,29 @@ def test_what_is_not_carried_out_yet_is_refused_where_it_stands(row: str) -> Non
 
 
 def test_the_shape_of_what_is_not_supported_yet_is_checked_all_the_same() -> None:
-    faults = faults_of(conditions("[{name: c, type: Command, run: [x], checkAt: '61 * * * *'}]"))
+    faults = faults_of(conditions("[{name: c, type: Command, run: [x], checkAt: '61 * * * *', identity: i}]"))
     assert sorted(fault.code for fault in faults) == ["bad-cron", "not-supported"]
     faults = faults_of(API + "kind: Connection\nmetadata: {name: c}\nspec: {type: duckdb, pth: x}\n")
     assert sorted(fault.code for fault in faults) == ["missing-field", "not-supported", "unknown-field"]
 
 
-@pytest.mark.parametrize("cron", ["* * * *", "* * * * * *", "@daily", "R R * * *", "* * * * MON", "?", "*/0 * * * *"])
+@pytest.mark.parametrize(
+    "cron", ["* * * *", "* * * * * *", "@daily", "R R * * *", "* * * * MON", "?", "*/0 * * * *", "0 0 30 2 *"]
+)
 def test_bad_cron_expressions(cron: str) -> None:
     faults = faults_of(conditions(f"[{{name: c, type: Command, run: [x], checkAt: '{cron}'}}]"))
     assert "bad-cron" in {fault.code for fault in faults}
+
+
+def test_a_time_zone_that_is_none_or_has_nothing_to_say() -> None:
+    fault = only(conditions("[{name: c, type: Command, run: [x], checkAt: '0 6 * * *', timezone: Europe/Berlim}]"))
+    assert (fault.code, fault.line) == ("wrong-value", 4)
+    assert "Europe/Berlin" in fault.message
+    for zone in ("../../etc/passwd", "Europe", "CEST+99", "''"):
+        written = f"[{{name: c, type: Command, run: [x], checkAt: '0 6 * * *', timezone: {zone}}}]"
+        assert only(conditions(written)).code == "wrong-value"
+    fault = only(conditions("[{name: c, type: Command, run: [x], timezone: Europe/Berlin}]"))
+    assert (fault.code, "no checkAt" in fault.message) == ("wrong-value", True)
 
 
 def test_variables_of_the_session_are_not_supported_yet_in_environments() -> None:
