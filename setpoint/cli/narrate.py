@@ -73,6 +73,7 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "sync.step_finished": (_QUIET, _step),
     "sync.succeeded": (_GOOD, lambda data: "sync succeeded"),
     "sync.failed": (_BAD, _failed),
+    "sync.waiting": (_BUSY, lambda data: f"waits for the lock {data.get('key')}, held by {data.get('holder')}"),
     "sync.cancelled": (_BAD, lambda data: "sync cancelled"),
     "sync.skipped": (_BAD, lambda data: f"sync skipped: {data.get('reason')}"),
     "sync.outcome_unknown": (_BAD, lambda data: "nobody can tell how the sync ended; it is looked at again"),

@@ -256,8 +256,8 @@ def test_what_is_stopped_explains_itself_until_it_may_go_on(terminal: Terminal) 
     assert terminal.run("suspend", "top", "-m", "month end", "-s", "asks").returncode == 0
     assert terminal.run("halt", "-m", "all hands off", "-s", "asks").returncode == 0
     _remove(terminal, "asks", "top.txt")
-    assert _until(lambda: _codes(terminal, "low")[:1] == ["Halted"], 20)
-    assert _codes(terminal, "low") == ["Halted", "AssetSuspended", "UpstreamDrifted"]
+    whole = ["Halted", "AssetSuspended", "UpstreamDrifted"]
+    assert _until(lambda: _codes(terminal, "low") == whole, 20), _codes(terminal, "low")
     said = terminal.run("explain", "low", "-s", "asks").stdout
     assert "automatic syncs of the session are halted: all hands off" in said
     assert "suspended by the user: month end" in said

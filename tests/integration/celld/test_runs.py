@@ -72,7 +72,7 @@ async def is_ready(w: World, session: Session) -> None:
 
     async def ready() -> bool:
         rows = await w.all_seeing.fetch(
-            "SELECT doc FROM setpoint.session_assets WHERE tenant_id = $1 AND session_id = $2",
+            "SELECT doc FROM setpoint.session_assets WHERE tenant_id = $1 AND session_id = $2 AND name <> ''",
             *(session.tenant, session.id),
         )
         return bool(rows) and all(json.loads(row["doc"])["state"] == "ready" for row in rows)
