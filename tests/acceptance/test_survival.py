@@ -67,14 +67,13 @@ def test_broker_and_cell_host_killed_in_mid_sync_the_session_goes_on_elsewhere_a
 def test_sandbox_host_killed_in_mid_run_is_interrupted_never_overlaps_and_converges() -> None:
     with world() as stack:
         session = stack.session("interrupted")
-        stack.apply(session, slow())
+        stack.apply(session, slow() | {"setpoint.yaml": "cooldownInitialSecs: 1\n"})
         began(stack, session)
         stack.kill("sandboxd")
         stack.restart("sandboxd")
         stack.wait_type(session, "run.interrupted")
         stack.wait_type(session, "sync.outcome_unknown", "slow")
         let_go(stack, session)
-        stack.api.command(session, "sync", {"select": ["slow"]})
         stack.wait_ready(session)
         recorder = stack.read(session, "recorder.log")
         lines = [line for line in recorder.splitlines() if " slow " in line]
