@@ -160,7 +160,7 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
 
 def _traces(before: set[int]) -> list[str]:
     """Return the processes of a demo that are still there: they have its directory in their arguments."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 1) for line in listed.splitlines()[1:]]
     return [row[1] for row in rows if len(row) == 2 and int(row[0]) not in before and "setpoint-demo-" in row[1]]
 

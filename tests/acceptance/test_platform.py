@@ -78,7 +78,7 @@ def test_every_tier_is_a_process_of_its_own_and_a_step_has_namespaces_of_its_own
     inside = stack.until(lambda: _pids_of("sleep 30.125"), "the sleep runs")
     shown = ps([stack.pid(name) for name in stack.stack.daemons])
     assert all(f"-m {name}" in shown for name in ("gateway", "broker", "celld", "sandboxd"))
-    titles = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    titles = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
     assert "setpoint: zygote" in titles
     assert "setpoint: cell" in titles
     for kind in ("pid", "mnt", "net", "ipc", "uts", "user"):
@@ -90,7 +90,7 @@ def test_every_tier_is_a_process_of_its_own_and_a_step_has_namespaces_of_its_own
 
 def _pids_of(words: str) -> list[int]:
     """Return the pids of processes whose arguments are exactly these words."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 1) for line in listed.splitlines()[1:]]
     return [int(row[0]) for row in rows if len(row) == 2 and row[1] == words]
 
@@ -111,5 +111,5 @@ def test_a_cell_is_rebuilt_from_the_log(stack: World) -> None:
 
 
 def _cells_of(session: str) -> list[int]:
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in listed.splitlines() if f"setpoint: cell {session}" in line]
