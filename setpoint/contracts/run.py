@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from setpoint.contracts.probe import Probe
 from setpoint.contracts.reply import OutputIs as OutputIs
 from setpoint.contracts.reply import Refused as Refused
 
@@ -38,7 +39,10 @@ class ClockToken(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One command of a run. ``kind`` rules the order: stages stop at the first that fails, conditions follow them."""
+    """One command of a run. ``kind`` rules the order: stages stop at the first that fails, conditions follow them.
+
+    With a ``probe`` there is no ``argv``: the sandbox host has its own program for it.
+    """
 
     index: int
     kind: Literal["stage", "condition", "tool"]
@@ -46,6 +50,7 @@ class Step(Struct, frozen=True):
     argv: tuple[str, ...]
     timeout_s: float
     env: tuple[tuple[str, str], ...] = ()
+    probe: Probe | None = None
 
 
 class RunSpec(Struct, frozen=True):

@@ -14,9 +14,10 @@ from typing import Literal
 import msgspec
 
 from setpoint.contracts.codec import canonical_json
+from setpoint.contracts.probe import Probe
 
-ConditionKind = Literal["Command"]
-"""How a condition is checked. Other kinds are refused by compile (support.py)."""
+ConditionKind = Literal["Command", "SQL", "Freshness"]
+"""How a condition is checked: by a command, or by a probe of a database (setpoint/contracts/probe.py)."""
 
 UpstreamPolicy = Literal["any", "all"]
 """Whether each trigger of an upstream counts, or one when all upstreams are clear (reconcile.md section 3)."""
@@ -33,8 +34,9 @@ class Struct(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Condition(Struct, frozen=True):
-    """One check. It is satisfied when ``argv`` exits with 0. Names are unique within an asset.
+    """One check. A Command is satisfied when ``argv`` exits with 0; the other kinds have a ``probe`` and no ``argv``.
 
+    Names are unique within an asset.
     ``interval_s`` None: no timer of that kind. ``check_at`` is a cron expression by the clock of ``timezone``.
     ``timeout_s`` None: ``Settings.default_timeout_s``. ``cache_ttl_s``: for so long a timer may take a Ready result as
     it is (the asset's ``evaluateCacheTtl`` unless the condition has one).
@@ -49,6 +51,7 @@ class Condition(Struct, frozen=True):
     check_at: str | None = None
     timezone: str = "UTC"
     cache_ttl_s: float = 0.0
+    probe: Probe | None = None
 
 
 class Stage(Struct, frozen=True):
