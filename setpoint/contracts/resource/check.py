@@ -20,7 +20,7 @@ from setpoint.contracts.resource.tree import Document, Path
 
 T = TypeVar("T")
 
-_OWN_CODES: Final = frozenset({"bad-duration", "bad-name", "bad-cron", "wrong-value"})
+_OWN_CODES: Final = frozenset({"bad-duration", "bad-name", "bad-cron", "bad-path", "wrong-value"})
 
 _TYPE_WORDS: Final = {
     "string_type": "text",

@@ -1,32 +1,98 @@
 """What a person writes for Connection, Identity and Origin: resources that speak of systems outside. See spec.py.
 
-Their shape is checked already; what they stand for is not carried out yet (support.py).
+database.py says which connections are carried out, inline.py where an identity applies, support.py what is not yet.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from setpoint.contracts.limits import PROJECT_PATH_BYTES_MAX
 from setpoint.contracts.resource.scalars import Env, Shape, Text, Timeout, not_empty
+from setpoint.contracts.resource.source import excerpt
 from setpoint.contracts.resource.spec import ApiVersion, Metadata
 
+_SCHEME: Final = re.compile(r"[A-Za-z0-9+._-]*:")
 
-class _DbtCloud(Shape):
+
+def inner_path(text: str) -> str:
+    """Return a path below the project in its plain form (``./a//b`` is ``a/b``; the project itself is ``.``).
+
+    Raises ValueError with what would be right for any that could lead elsewhere: absolute, with ``..``, a URL.
+    """
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if not text or text.startswith(("/", "~")):
+        raise ValueError(f"{excerpt(text)} is not relative to the project")
+    if ".." in parts or "\\" in text:
+        raise ValueError(f"{excerpt(text)} may lead out of the project: it has '..' or '\\'")
+    if _SCHEME.match(text):
+        raise ValueError(f"{excerpt(text)} is not a file of the project")
+    if not text.isprintable() or len(text.encode()) > PROJECT_PATH_BYTES_MAX:
+        raise ValueError(f"a path has at most {PROJECT_PATH_BYTES_MAX} bytes, all printable")
+    return "/".join(parts) or "."
+
+
+def _inner(text: str) -> str:
+    try:
+        return inner_path(text)
+    except ValueError as error:
+        raise PydanticCustomError("bad-path", "{text}", {"text": str(error)}) from None
+
+
+def _inner_file(text: str) -> str:
+    path = _inner(text)
+    if path == "." or text.endswith("/"):
+        raise PydanticCustomError("bad-path", "{text}", {"text": f"{excerpt(text)} is a directory, not a file"})
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_inner)]
+"""A directory or file of the project, relative to its root."""
+
+InnerFile = Annotated[str, AfterValidator(_inner_file)]
+"""A file of the project or of the session's workspace, relative to its root."""
+
+
+class DbtCloud(Shape):
+    """Where the jobs of a dbt project run besides."""
+
     credentials_file: Text | None = None
 
 
-class _Dbt(Shape):
+class DbtConnection(Shape):
+    """A profile of dbt, resolved by the ``profiles.yml`` of the project in ``profilesDir`` (default: its root)."""
+
     type: Literal["dbt"]
     profile: Text
     target: Text | None = None
-    profiles_dir: Text | None = None
-    dbt_cloud: _DbtCloud | None = None
+    profiles_dir: InnerPath = "."
+    dbt_cloud: DbtCloud | None = None
     identity: str | None = None
 
 
-class _BigQuery(Shape):
+class DuckDbConnection(Shape):
+    """A DuckDB file of the workspace."""
+
+    type: Literal["duckdb"]
+    path: InnerFile
+    identity: str | None = None
+
+
+class SqliteConnection(Shape):
+    """A SQLite file of the workspace."""
+
+    type: Literal["sqlite"]
+    path: InnerFile
+    identity: str | None = None
+
+
+class BigQueryConnection(Shape):
+    """A dataset of BigQuery."""
+
     type: Literal["bigquery"]
     project: Text
     dataset: Text
@@ -38,13 +104,9 @@ class _BigQuery(Shape):
     identity: str | None = None
 
 
-class _DuckDb(Shape):
-    type: Literal["duckdb"]
-    path: Text
-    identity: str | None = None
+class SnowflakeConnection(Shape):
+    """A schema of Snowflake."""
 
-
-class _Snowflake(Shape):
     type: Literal["snowflake"]
     account: Text
     user: Text
@@ -57,16 +119,36 @@ class _Snowflake(Shape):
     identity: str | None = None
 
 
+class PostgresConnection(Shape):
+    """A database of a Postgres server."""
+
+    type: Literal["postgres"]
+    host: Text
+    port: Annotated[int, Field(ge=1, le=65_535)] = 5432
+    database: Text
+    user: Text
+    schema_: Text | None = Field(default=None, alias="schema")
+    timeout: Timeout | None = None
+    identity: str | None = None
+
+
+ConnectionSpec = (
+    DbtConnection | DuckDbConnection | SqliteConnection | BigQueryConnection | SnowflakeConnection | PostgresConnection
+)
+
+
 class ConnectionFile(Shape):
     """A document of kind Connection."""
 
     api_version: ApiVersion
     kind: Literal["Connection"]
     metadata: Metadata
-    spec: Annotated[_Dbt | _BigQuery | _DuckDb | _Snowflake, Field(discriminator="type")]
+    spec: Annotated[ConnectionSpec, Field(discriminator="type")]
 
 
-class _IdentitySpec(Shape):
+class IdentitySpec(Shape):
+    """The environment of whoever it is that a command runs as."""
+
     type: Literal["env"]
     env: Annotated[Env, AfterValidator(not_empty)]
 
@@ -77,19 +159,23 @@ class IdentityFile(Shape):
     api_version: ApiVersion
     kind: Literal["Identity"]
     metadata: Metadata
-    spec: _IdentitySpec
+    spec: IdentitySpec
 
 
-class _DefaultSync(Shape):
+class DefaultSync(Shape):
+    """The sync of every asset of an Origin that has none of its own."""
+
     sync: str
     with_: dict[str, str] = Field(default_factory=dict, alias="with")
 
 
-class _OriginSpec(Shape):
+class OriginSpec(Shape):
+    """A project of another tool that is read into assets."""
+
     type: Literal["DBT"]
     connection: Text
-    project_dir: Text
-    default_sync: _DefaultSync | None = None
+    project_dir: InnerPath
+    default_sync: DefaultSync | None = None
     auto_sync: bool | None = None
     env: Env = Field(default_factory=dict)
 
@@ -100,4 +186,4 @@ class OriginFile(Shape):
     api_version: ApiVersion
     kind: Literal["Origin"]
     metadata: Metadata
-    spec: _OriginSpec
+    spec: OriginSpec

@@ -20,25 +20,28 @@ from setpoint.contracts.resource.tree import Document, Path
 AnyFile = AssetFile | ConditionsFile | SyncFile | ConnectionFile | IdentityFile | OriginFile
 """A document of any kind, its shape checked."""
 
-F = TypeVar("F", AssetFile, ConditionsFile, SyncFile)
+F = TypeVar("F", AssetFile, ConditionsFile, SyncFile, ConnectionFile, IdentityFile, OriginFile)
 
 
 @dataclass(frozen=True)
 class Located:
-    """A resource and where it was written. ``value`` None: its shape is wrong, which has been reported."""
+    """A resource and where it was written. ``value`` None: its shape is wrong, which has been reported.
+
+    One that was made and not written (by an Origin) has the document that it was made from.
+    """
 
     document: Document
     value: AnyFile | None
 
     @property
     def kind(self) -> str:
-        """Return the kind that was written, or nothing."""
-        return self._written("kind")
+        """Return the kind of it, which may be nothing when its shape is wrong."""
+        return self._written("kind") if self.value is None else self.value.kind
 
     @property
     def name(self) -> str:
-        """Return the name that was written, or nothing."""
-        return self._written("metadata", "name")
+        """Return its name, which may be nothing when its shape is wrong."""
+        return self._written("metadata", "name") if self.value is None else self.value.metadata.name
 
     def _written(self, *keys: str) -> str:
         value: object = self.document.value
@@ -66,7 +69,7 @@ class Registry:
             known = self._by_kind.setdefault(located.kind, {})
             first = known.setdefault(located.name, located)
             if first is not located and located.name:
-                line, _ = first.document.source.position(first.document.places[("metadata", "name")][1])
+                line = first.document.fault("", "", ("metadata", "name")).line
                 message = f"there is another {excerpt(located.kind)[1:-1]} named {excerpt(located.name)}"
                 hint = f"the first is at {first.document.source.file}:{line}"
                 self.faults.append(located.document.fault("duplicate-name", message, ("metadata", "name"), hint))
