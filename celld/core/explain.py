@@ -21,8 +21,8 @@ _SAID_CHARS_MAX: Final = 200
 def own(asset: Asset) -> list[Reason]:
     """Return an asset's own reasons, the strongest first; what is above it and the session have theirs.
 
-    Those that end by themselves carry ``next_check`` and stay until the asset changes: the reader leaves out what has
-    passed.
+    Those that end by themselves carry ``next_check`` and stay until the asset changes, as does from when it waits for
+    its turn: the reader leaves out what has passed or is still to come.
     """
     if not asset.spec.pairs:
         return []
@@ -73,9 +73,7 @@ def _under_way(asset: Asset) -> Iterator[Reason]:
         yield Reason(
             "LockHeld", f"{said} (tried {sync.lock_tries} times)", name, "the holder's sync ends", since, again
         )
-    elif sync is not None and sync.phase == "requested":
-        yield turn_of(name)
-    elif sync is not None and sync.phase != "owed":
+    elif sync is not None and sync.phase in ("stages", "verifying"):
         doing = "runs" if sync.phase == "stages" else "is being verified"
         since = rfc3339(sync.started_at)
         yield Reason("SyncRunning", f"the {sync.kind} sync of {name} {doing}", name, "its end", since, command=follow)
@@ -114,9 +112,9 @@ def _waits(asset: Asset) -> Iterator[Reason]:
             rfc3339(retry.at),
             f"setpoint evaluate {name}",
         )
-    look = asset.look
-    if look is not None and look.why != "cooldown" and (retry is None or look.seq > retry.seq) and idle:
-        yield turn_of(name)
+    turn, look = schedule.turn_at(asset), asset.look
+    if turn is not None:
+        yield turn_of(name, rfc3339(turn))
     if idle and asset.restless and asset.direct is not None and schedule.may_sync(asset) and schedule.is_held_up(asset):
         said = f"the sync that {name} owes waits until nothing above it is being synced (upstreamPolicy: all)"
         begun, look_up = rfc3339(asset.direct.at), f"setpoint graph +{name}"

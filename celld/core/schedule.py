@@ -118,6 +118,17 @@ def look_at(asset: Asset) -> int | None:
     return min(times, default=None)
 
 
+def turn_at(asset: Asset) -> int | None:
+    """Return from when the asset waits for nothing but its turn, to be evaluated or for its sync to start.
+
+    None: it waits for something else. That a timer found it blocked is only noted and no work of its own.
+    """
+    if asset.unclear and asset.timer is not None:
+        asset = replace(asset, timer=None)
+    at = look_at(asset)
+    return at if at is not None else _requested_at(asset)
+
+
 def obstacle_ends(asset: Asset) -> bool:
     """Tell whether what kept a drift from being synced passes by itself, so that the asset is then evaluated."""
     drift = asset.drift

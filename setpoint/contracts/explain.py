@@ -25,6 +25,7 @@ Code = Literal[
 SESSION_ROW: Final = ""
 """The name under which the projection keeps what concerns the session as a whole: no asset can have it."""
 
+_TURN: Final = "ConcurrencyLimit"
 _PASSIVE: Final = frozenset({"WaitingForInterval", "CacheFresh"})
 """Reasons that say when an asset is looked at next, not what keeps it from being Ready."""
 
@@ -52,7 +53,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 class Seen(msgspec.Struct, frozen=True):
     """What ``compose`` needs of an asset.
 
-    ``blocked``: something above it is not Ready; ``owed``: work is pending; ``looks``: an evaluation is.
+    ``blocked``: something above it is not Ready; ``owed``: work is pending; ``to_sync``: a sync is.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Seen(msgspec.Struct, frozen=True):
     upstreams: Sequence[str]
     reasons: Sequence[Reason]
     evaluated_at: str | None = None
-    looks: bool = False
+    to_sync: bool = False
 
     @property
     def settled(self) -> bool:
@@ -95,7 +96,7 @@ def seen(doc: Mapping[str, Any]) -> Seen:
         tuple(doc.get("upstreams", ())),
         reasons_of(doc),
         (doc.get("last_evaluation") or {}).get("at"),
-        bool(pending.get("look")),
+        pending.get("sync", "none") != "none",
     )
 
 
@@ -110,48 +111,54 @@ def compose(
     """Return why ``asset`` is as it is, root cause first; empty when it is Ready and nothing is due.
 
     ``above`` finds an asset by its name; ``session`` are the reasons that concern the session. A reason whose time has
-    come is left out: what it held back is about to start.
+    come is left out: what it held back may start, and if it does not it waits for its turn.
     """
     roots = _roots(asset, above)
-    held = [one for one in (asset, *(root for root, _ in roots)) if not one.settled]
+    held = [one for one in (asset, *(root for root, _ in roots)) if not one.settled or _has_turn(one, now_us)]
     found = [reason for reason in session if _concerns(reason, held)]
     stops = any(reason.code != "Halted" for reason in found)
-    halted = any(reason.code == "Halted" for reason in found)
+    halted = len(found) > stops
     for root, path in roots:
-        own = _own(root, now_us, stops or (halted and not root.looks))
+        own = _own(root, now_us, stops, halted)
         found += [*(reason for reason in own if reason.code not in _PASSIVE)]
         found.append(_upstream(root, path))
-    own = _own(asset, now_us, stops or bool(roots) or (halted and not asset.looks))
+    own = _own(asset, now_us, stops, halted or bool(roots))
     return tuple(dict.fromkeys([*found, *own]))
 
 
 def _concerns(reason: Reason, held: Sequence[Seen]) -> bool:
-    if reason.code == "Halted":  # what runs under a halt was asked for by a person
-        return any(not one.busy for one in held)
+    if reason.code == "Halted":  # what is synced under a halt was asked for by a person
+        return any(one.state != "syncing" and (one.at_fault or one.to_sync) for one in held)
     return bool(held)
 
 
-def _own(one: Seen, now_us: int, explained: bool) -> list[Reason]:
-    found = [reason for reason in one.reasons if not _is_past(reason, now_us)]
-    if explained:
-        return [reason for reason in found if reason.code != "ConcurrencyLimit"]
-    if one.settled or any(reason.code not in _PASSIVE for reason in found):
+def _own(one: Seen, now_us: int, stops: bool, explained: bool) -> list[Reason]:
+    """Return an asset's own reasons as of now; ``stops``: nothing of the session starts, whoever's turn it is."""
+    found = [reason for reason in one.reasons if _holds(reason, now_us) and not (stops and reason.code == _TURN)]
+    if stops or explained or one.settled or any(reason.code not in _PASSIVE for reason in found):
         return found
     return [turn_of(one.name), *found]
 
 
-def turn_of(name: str) -> Reason:
-    """Return the reason of an asset whose work may start and has not."""
+def turn_of(name: str, since: str | None = None) -> Reason:
+    """Return the reason of an asset whose work may start from ``since`` on: its reader leaves it out until then."""
     return Reason(
-        "ConcurrencyLimit",
+        _TURN,
         f"{name} waits for its turn: as much runs as maxEvaluateConcurrency and maxSyncConcurrency allow",
         name,
         "a run of the session ends",
+        since,
     )
 
 
-def _is_past(reason: Reason, now_us: int) -> bool:
-    return reason.next_check is not None and parse_rfc3339(reason.next_check) <= now_us
+def _has_turn(one: Seen, now_us: int) -> bool:
+    return any(reason.code == _TURN and _holds(reason, now_us) for reason in one.reasons)
+
+
+def _holds(reason: Reason, now_us: int) -> bool:
+    if reason.code == _TURN:
+        return reason.since is None or parse_rfc3339(reason.since) <= now_us
+    return reason.next_check is None or parse_rfc3339(reason.next_check) > now_us
 
 
 def _roots(asset: Seen, above: Callable[[str], Seen | None]) -> list[tuple[Seen, tuple[str, ...]]]:

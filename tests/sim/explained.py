@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from setpoint.contracts.clock import parse_rfc3339
-from setpoint.contracts.explain import Reason, compose, reasons_of, seen
+from setpoint.contracts.explain import Reason, Seen, compose, reasons_of, seen
 from tests.sim.world import World
 
 
@@ -27,6 +27,7 @@ def check_explained(world: World) -> None:
         assert found or row.settled, f"{one.name} is not settled and nothing says why: {one}"
         _check_turns(world, found)
         _check_instants(world, one.name, row.settled, found)
+        _check_halt(world, row, found)
 
 
 def _check_turns(world: World, found: tuple[Reason, ...]) -> None:
@@ -37,6 +38,13 @@ def _check_turns(world: World, found: tuple[Reason, ...]) -> None:
         syncing = limits.max_sync_concurrency is not None and state.syncing >= limits.max_sync_concurrency
         locked = any(True for _ in state.lock_queues)  # started in a decision of its own, which comes next
         assert evaluating or syncing or locked, f"nothing is full: {found}"
+
+
+def _check_halt(world: World, row: Seen, found: tuple[Reason, ...]) -> None:
+    """A halt is said of whatever it holds back, also while that is looked at, unless the session has ended."""
+    held = (row.known == "drifted" or row.to_sync) and row.state != "syncing"
+    if world.state.halted is not None and world.state.closing is None and held:
+        assert "Halted" in {reason.code for reason in found}, f"{row.name} is held by a halt, said is {found}"
 
 
 def _check_instants(world: World, name: str, settled: bool, found: tuple[Reason, ...]) -> None:

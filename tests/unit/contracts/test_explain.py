@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-from setpoint.contracts.explain import Code, Reason, compose, reasons_of, seen
+import msgspec
+
+from setpoint.contracts.explain import Code, Reason, compose, reasons_of, seen, turn_of
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = 1_800_000_000_000_000
@@ -13,10 +15,7 @@ LATER, EARLIER = "2030-01-01T00:00:00.000000Z", "2020-01-01T00:00:00.000000Z"
 
 
 def row(name: str, known: str = "ready", *reasons: Reason, **more: Any) -> dict[str, Any]:
-    listed = [
-        {"code": r.code, "message": r.message, "object": r.object, "clears": r.clears, "next_check": r.next_check}
-        for r in reasons
-    ]
+    listed = msgspec.to_builtins(reasons)
     doc = {"name": name, "known": known, "state": known, "pending": {}, "blocked_by": [], "upstreams": []}
     return doc | {"reasons": listed} | more
 
@@ -54,6 +53,11 @@ def test_a_halt_concerns_only_what_is_not_settled() -> None:
     assert of([row("a", "drifted")], HALTED) == [("Halted", "")]
     running = Reason("SyncRunning", "m", "a", "c")
     assert of([row("a", "drifted", running, state="syncing")], HALTED) == [("SyncRunning", "a")]
+    looked_at = Reason("EvaluationRunning", "m", "a", "c")
+    assert of([row("a", "ready", looked_at, state="evaluating")], HALTED) == [("EvaluationRunning", "a")]
+    drifted = row("a", "drifted", looked_at, state="evaluating")
+    assert of([drifted], HALTED) == [("Halted", ""), ("EvaluationRunning", "a")]
+    assert of([drifted, row("b", blocked_by=["a"], upstreams=["a"])], HALTED)[0] == ("Halted", "")
     assert of([row("a", "drifted"), row("b", blocked_by=["a"], upstreams=["a"])], HALTED) == [
         ("Halted", ""),
         ("UpstreamDrifted", "a"),
@@ -61,8 +65,19 @@ def test_a_halt_concerns_only_what_is_not_settled() -> None:
 
 
 def test_an_evaluation_that_is_owed_under_a_halt_waits_for_its_turn() -> None:
-    owing = row("a", "drifted", pending={"look": True, "sync": "none", "verify": False})
+    pending = {"look": True, "sync": "none", "verify": False}
+    owing = row("a", "drifted", turn_of("a", EARLIER), pending=pending)
     assert of([owing], HALTED) == [("Halted", ""), ("ConcurrencyLimit", "a")]
+
+
+def test_whose_turn_is_still_to_come_waits_for_something_else() -> None:
+    rests = Reason("CooldownUntil", "m", "a", "c", next_check=LATER)
+    assert of([row("a", "drifted", rests, turn_of("a", LATER))]) == [("CooldownUntil", "a")]
+    failing = Reason("EvaluationFailing", "m", "a", "c", next_check=LATER)
+    waits = row("a", "drifted", failing, turn_of("a", EARLIER))
+    assert of([waits]) == [("EvaluationFailing", "a"), ("ConcurrencyLimit", "a")]
+    preparing = Reason("WorkspaceExclusive", "m", "", "c")
+    assert of([waits], preparing) == [("WorkspaceExclusive", ""), ("EvaluationFailing", "a")]
 
 
 def test_a_root_that_only_waits_for_its_timer_does_not_say_so() -> None:

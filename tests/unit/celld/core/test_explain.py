@@ -202,3 +202,53 @@ def test_what_loses_its_conditions_owes_no_verification_and_moves_nobody() -> No
         assert world.state.assets["a"].sync is None
         assert codes(world, "a") == []
         assert world.known() == {"x": "ready"}
+
+
+def test_an_overdue_look_waits_for_its_turn_also_while_a_retry_is_still_to_come() -> None:
+    """What a cooldown owes is newer than the evaluation with an Unknown condition, and does not wait for its retry."""
+    pairs = [pair("c0", sync="fix0", lock="warehouse"), pair("c1", sync="fix1")]
+    world = World(project(asset("a", pairs=pairs), asset("b"), max_evaluate_concurrency=1, lock_retry_max_attempts=1))
+    world.hold("warehouse")
+    world.truth["a", "c1"] = "timeout"
+    world.truth["b", "c"] = True
+    world.run(50)
+    assert world.docs["a"]["retry_at"] > world.docs["a"]["cooldown_until"]
+    world.evaluate_s["b"] = 600
+    world.command("evaluate", {"select": ["b"]})
+    world.run(20)
+    assert codes(world, "b") == ["EvaluationRunning"]
+    assert codes(world, "a") == ["EvaluationFailing", "ConcurrencyLimit"]
+    check_explained(world)
+
+
+def test_a_timer_that_is_due_and_has_no_slot_waits_for_its_turn() -> None:
+    world = ready(asset("a", interval=10), asset("b"), max_evaluate_concurrency=1)
+    world.evaluate_s["b"] = 60
+    world.command("evaluate", {"select": ["b"]})
+    world.run(30)
+    assert codes(world, "a") == ["ConcurrencyLimit"]
+    check_explained(world)
+
+
+def test_a_halt_is_among_the_reasons_while_an_upstream_is_looked_at() -> None:
+    world = ready(asset("a", interval=10), asset("b", "a"))
+    world.evaluate_s["a"] = 5
+    world.command("halt", {"reason": "month end"})
+    world.drift("a")
+    world.drift("b")
+    world.command("evaluate", {"select": ["b"]})
+    world.run(30)
+    while world.docs["a"]["state"] != "evaluating":
+        world.run(1)
+    assert codes(world, "b") == ["Halted", "EvaluationRunning", "UpstreamDrifted"]
+    assert codes(world, "a") == ["Halted", "EvaluationRunning"]
+
+
+def test_files_that_are_prepared_hold_up_a_timer_as_well() -> None:
+    world = ready(asset("a", interval=20), asset("b"))
+    world.materialize_s = 60
+    world.apply(project(asset("a", interval=20), asset("b"), cooldown_initial_s=31.0))
+    world.run(40)
+    assert codes(world, "a") == ["WorkspaceExclusive"]
+    assert codes(world, "b") == []
+    check_explained(world)
