@@ -1,0 +1,96 @@
+"""What append_batch takes: one session's part of a batch, as ``celld.plane.item.build`` encodes it.
+
+Whoever has the encoded items gives them to ``decode``; whoever has no need of the encoding makes an ``Item`` itself.
+Fields that the real type lets be null may be None here, so that what the database refuses can be said at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from tests.sim.postgres.tables import bad
+
+
+class ItemEvent(msgspec.Struct):
+    """An event of an item. ``at`` is microseconds since the epoch."""
+
+    type: str | None = None
+    at: int | None = None
+    data: Any = UNSET
+    v: int | None = None
+    command_id: str | None = None
+    asset: str | None = None
+    execution_id: str | None = None
+
+
+class ItemResult(msgspec.Struct):
+    """The end of a command."""
+
+    command_id: str | None = None
+    lane: int | None = None
+    status: str | None = None
+    result: Any = None
+
+
+class ItemAsset(msgspec.Struct):
+    """A row of the projection; ``doc`` None removes it."""
+
+    name: str | None = None
+    doc: Any = None
+
+
+class ItemLock(msgspec.Struct):
+    """A lock key and the execution that takes or gives it."""
+
+    key: str | None
+    execution: str
+
+
+class ItemSandbox(msgspec.Struct):
+    """Where the session's workspace is."""
+
+    host: str | None = None
+    ledger_id: str | None = None
+    workspace_no: int | None = None
+
+
+class ItemGeneration(msgspec.Struct):
+    """A version of the applied project; the two texts name blobs."""
+
+    n: int | None = None
+    resources: str | None = None
+    files: str | None = None
+
+
+class Item(msgspec.Struct):
+    """One session's part of a batch: the type append_item."""
+
+    tenant: str
+    session: str
+    inc: int
+    epoch: int
+    head_seq: int
+    batch: str | None = None
+    events: list[ItemEvent] | None = None
+    ack: list[tuple[int, int]] | None = None
+    results: list[ItemResult] | None = None
+    assets: list[ItemAsset] | None = None
+    take: list[ItemLock] | None = None
+    give: list[ItemLock] | None = None
+    sandbox: ItemSandbox | None = None
+    generation: ItemGeneration | None = None
+    delivering: int | UnsetType | None = UNSET
+
+
+_DECODER: Final = msgspec.json.Decoder(list[Item])
+
+
+def decode(payload: bytes | str) -> list[Item]:
+    """Read the argument of the real function: a JSON array of items. Raises BadInput for what has another shape."""
+    try:
+        return _DECODER.decode(payload)
+    except msgspec.DecodeError as error:
+        raise bad("22P02", str(error)) from error
