@@ -209,4 +209,6 @@ def gapless(events: list[dict[str, Any]]) -> bool:
 def ps(pids: list[int]) -> str:
     """Return what ps says of some processes, whole lines: its width follows COLUMNS even into a pipe."""
     shown = ",".join(str(pid) for pid in pids)
-    return subprocess.run(["ps", "-ww", "-o", "pid,ppid,user,comm,args", "-p", shown], capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["ps", "-ww", "-o", "pid,ppid,user,comm,args", "-p", shown], capture_output=True, text=True
+    ).stdout

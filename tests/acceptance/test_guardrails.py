@@ -1,0 +1,74 @@
+"""When syncs are stopped: failures, harm, suspensions, halts, locks; real daemons. More steps: conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+from pytest_bdd import given, parsers, scenarios, then, when
+
+from tests.acceptance.harness import World
+from tests.acceptance.made import SPOILING, Made
+from tests.acceptance.story import Story
+
+scenarios("features/guardrails.feature")
+
+
+@pytest.fixture
+def other(stack: World) -> Iterator[Story]:
+    """A second session of the same tenant."""
+    told = Story(stack)
+    yield told
+    told.close()
+
+
+@given(parsers.parse('A has the parts "{parts}", of which "{there}" is there'))
+def parted(story: Story, parts: str, there: str) -> None:
+    story.assets["a"].parts = parts.split(", ")
+    for part in there.split(", "):
+        story.put(f"a.{part}")
+
+
+@given("the sync of A destroys the other parts")
+def spoiling(story: Story) -> None:
+    story.steer(SPOILING, "a")
+
+
+@given(parsers.parse('another session is syncing under the lock "{key}"'))
+def syncing_elsewhere(other: Story, key: str) -> None:
+    other.assets["z"] = Made("z", sync={"lockKey": key})
+    other.steer("held", "z")
+    other.apply()
+    other.wait("sync.started", "z")
+
+
+@when("the sync of the other session is let go")
+def let_go_elsewhere(stack: World, other: Story) -> None:
+    other.let("held", "z")
+    stack.wait_ready(other.session)
+
+
+@then(parsers.parse("the sync of A is skipped after {attempts:d} attempts"))
+def skipped(story: Story, attempts: int) -> None:
+    event = story.wait("sync.skipped", "a")
+    assert (event["data"]["reason"], event["data"]["attempt"]) == ("lock", attempts)
+
+
+@then("A has not failed")
+def not_failed(story: Story) -> None:
+    assert story.asset("a")["failures"] == 0
+    assert not story.events("sync.failed")
+
+
+@then(parsers.re(r"each sync of A waited at least (?P<seconds>\d+) seconds? after the one before had failed"))
+def waited(story: Story, seconds: str) -> None:
+    failures = [_at(event["at"]) for event in story.events("sync.failed", "a")]
+    starts = [_at(event["at"]) for event in story.events("sync.started", "a")][1:]
+    assert starts
+    gaps = [(start - failed).total_seconds() for failed, start in zip(failures, starts, strict=False)]
+    assert min(gaps) >= float(seconds), gaps
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
