@@ -92,6 +92,13 @@ def locked(story: Story, names: str, key: str) -> None:
         story.assets[name].sync["lockKey"] = key
 
 
+@given(steps(r'NAMES has the parts "(?P<parts>[^"]+)", of which ("(?P<there>[^"]+)"|none) is there'))
+def parted(story: Story, names: str, parts: str, there: str | None) -> None:
+    story.assets[names.lower()].parts = parts.split(", ")
+    for part in there.split(", ") if there else ():
+        story.put(f"{names.lower()}.{part}")
+
+
 @given(steps(r"NAMES waits? until everything above is done"))
 def patient(story: Story, names: str) -> None:
     for name in listed(names):

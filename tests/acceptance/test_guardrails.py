@@ -23,13 +23,6 @@ def other(stack: World) -> Iterator[Story]:
     told.close()
 
 
-@given(parsers.parse('A has the parts "{parts}", of which "{there}" is there'))
-def parted(story: Story, parts: str, there: str) -> None:
-    story.assets["a"].parts = parts.split(", ")
-    for part in there.split(", "):
-        story.put(f"a.{part}")
-
-
 @given("the sync of A destroys the other parts")
 def spoiling(story: Story) -> None:
     story.steer(SPOILING, "a")
