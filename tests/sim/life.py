@@ -1,0 +1,333 @@
+"""One life of a session: a cell is restored from the log, then fed; each decision is committed, then carried out.
+
+The loop of ``celld.host.life`` around celld's own cell (``celld.cell.loop``). The core's rules are all in there; here
+is only the order of things: one decision in flight, commit first, then act, and the next life reads the log.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from celld.cell.loop import Cell, _Hosted
+from celld.core.evolve import evolve
+from celld.core.state import State, empty
+from celld.host.facts import Place, SessionFacts
+from celld.host.life import _lock_busy
+from celld.plane import item as items
+from celld.plane.key import Held
+from migrations.outcome import Fault
+from setpoint.contracts import cell as frames
+from setpoint.contracts import limits
+from setpoint.contracts.event import Event
+from tests.sim.kernel import Expected, Future, Work
+from tests.sim.items import of_decision
+from tests.sim.postgres import commands, reads
+from tests.sim.postgres.item import Item, decode
+from tests.sim.runs import Runs
+
+if TYPE_CHECKING:
+    from tests.sim.host import CellHost
+
+_IDLE_TICK_US: Final = 1_000_000
+_RETRY_S: Final = 0.2
+_ENCODED_EVERY: Final = 32
+
+
+class SessionGone(Expected):
+    """The session is another owner's, or no more: forget it."""
+
+
+class LogTruncated(Expected):
+    """The log is shorter than this host knows it was."""
+
+
+class CellDied(Expected):
+    """The cell's process is gone."""
+
+
+class Defect(Expected):
+    """The core, or the model of the shell, does not keep its word: the simulation has found something."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Inputs:
+    """What waits to be told to a cell (``celld.host.inputs``): facts first, then commands, then the tick."""
+
+    def __init__(self, host: CellHost, held: Held) -> None:
+        self._host, self._held = host, held
+        self._facts: deque[frames.Input] = deque()
+        self._commands: list[tuple[int, int, frames.Delivered]] = []
+        self._known = (0, 0)
+        self._look = True
+        self._stopped = False
+        self._broken: Exception | None = None
+        self._changed = Future()
+        self._wake_at: int | None = None
+        self._armed = 0
+
+    def push(self, fact: frames.Input) -> None:
+        """Queue what has happened."""
+        self._facts.append(fact)
+        self._changed.give()
+
+    def again(self, *inputs: frames.Input) -> None:
+        """Put inputs back at the front, in this order."""
+        self._facts.extendleft(reversed(inputs))
+        self._changed.give()
+
+    def look(self) -> None:
+        """Read the inbox before the next command is handed out."""
+        self._look = True
+        self._changed.give()
+
+    def stop(self) -> None:
+        """Hand nothing out any more."""
+        self._stopped = True
+        self._changed.give()
+
+    def break_off(self, error: Exception) -> None:
+        """Make ``next`` raise."""
+        self._broken = self._broken or error
+        self._changed.give()
+
+    def arm(self, wake_at: int | None) -> None:
+        """Tick at an instant of the host's wall clock, and no more at any former one."""
+        self._armed += 1
+        self._wake_at = wake_at
+        if wake_at is None:
+            return
+        armed = self._armed
+        self._host.kernel.at(
+            wake_at - self._host.offset_us, lambda: self._host.scope.post(lambda: self._tick(armed))
+        )
+
+    def _tick(self, armed: int) -> None:
+        if armed == self._armed:
+            self._changed.give()
+
+    def next(self) -> Work:
+        """Wait for the next input; None after ``stop``."""
+        while True:
+            self._changed = Future()
+            if self._broken is not None:
+                raise self._broken
+            if self._stopped:
+                return None
+            if self._facts:
+                return self._facts.popleft()
+            if self._look:
+                yield from self._read_more()
+            elif self._commands:
+                return heapq.heappop(self._commands)[2]
+            elif self._wake_at is not None and self._wake_at <= self._host.wall_us():
+                self._wake_at = None
+                return frames.Tick()
+            else:
+                yield self._changed
+
+    def _read_more(self) -> Work:
+        self._look = False
+        key = self._held.key
+        try:
+            rows = yield self._host.ask(commands.inbox, key.tenant, key.session, *self._known, limits.INBOX_READ_MAX)
+        except Fault:
+            self._look = True
+            yield _RETRY_S
+            return
+        for row in rows:
+            given = frames.Delivered(row.command_id, row.lane, row.inbox_seq, row.type, row.payload)
+            heapq.heappush(self._commands, (row.lane, row.inbox_seq, given))
+            known = list(self._known)
+            known[row.lane] = max(known[row.lane], row.inbox_seq)
+            self._known = (known[0], known[1])
+        self._look = self._look or len(rows) >= limits.INBOX_READ_MAX
+
+
+class _AdoptingCell(Cell):
+    """A cell that may be given a state folded before, in place of the events."""
+
+    def adopt(self, session: str, state: State) -> None:
+        """Begin with a state as if its events had just been restored."""
+        self._sessions[session] = _Hosted(state, restored=True)
+
+    def state(self, session: str) -> State:
+        """Return the committed state."""
+        return self._sessions[session].state
+
+
+class Life:
+    """A cell and what belongs to it."""
+
+    def __init__(self, host: CellHost, held: Held, head_seq: int, *, restarted: bool) -> None:
+        self._host, self._rooms, self._held = host, host.rooms, held
+        self._restarted = restarted
+        self.facts = SessionFacts()
+        self.head_seq = head_seq
+        self.inputs = Inputs(host, held)
+        self.runs = Runs(host, held, self.facts, self.inputs.push, self._gone)
+        self._cell = _AdoptingCell()
+        self._input_no = 0
+        self._release: str | None = None
+
+    @property
+    def syncs_open(self) -> bool:
+        """Tell whether a sync or a tool is open in the log."""
+        return bool(self.facts._changing)
+
+    def run(self, release: Callable[[str, int], Work]) -> Work:
+        """Live until the session is released (True) or is to be given away (False)."""
+        yield 0.005
+        yield from self._restore()
+        self.inputs.again(frames.Owned(self._host.name, self._restarted))
+        while (next_ := (yield from self.inputs.next())) is not None:
+            yield from self._take(next_)
+            if self._release is not None:
+                if (yield from release(self._release, self.head_seq)):
+                    return True
+                self._release = None
+                self.inputs.look()
+        return False
+
+    def close(self) -> None:
+        """End everything under way. Idempotent."""
+        self.inputs.arm(None)
+        self.runs.close()
+
+    def state(self) -> State:
+        """Return the committed state of the cell."""
+        return self._cell.state(self._held.key.session)
+
+    def _gone(self, why: str) -> None:
+        self.inputs.break_off(SessionGone(why))
+
+    # Restore
+
+    def _restore(self) -> Work:
+        key = self._held.key
+        head, log = yield from self._patiently(read_log, key.tenant, key.session)
+        if head is None:
+            raise SessionGone("there is no such session")
+        if head.sandbox_host:
+            self.facts.place = Place(head.sandbox_host, head.ledger_id or "", head.workspace_no)
+        for event in log:
+            self.facts.note(event, event.at)
+        seq = len(log)
+        if seq < max(self.head_seq, head.head_seq):
+            raise LogTruncated(f"the log ends at {seq}, it was at {max(self.head_seq, head.head_seq)}")
+        self._cell.adopt(key.session, self._folded(log))
+        self.head_seq = seq
+
+    def _folded(self, log: list[Event]) -> State:
+        """Fold the log, or what is new of it since somebody in this world folded it."""
+        rooms, key = self._rooms, self._held.key
+        before = rooms.folded.get(key)
+        whole = rooms.refold_every and rooms.random.random() * rooms.refold_every < 1
+        state = empty(key.session) if before is None or whole or before.head_seq > len(log) else before
+        for event in log[state.head_seq :]:
+            state = evolve(state, self._filled(event))
+        if before is not None and before.head_seq == state.head_seq:
+            assert before == state, f"the fold of the log of {key.session} is not the state at {state.head_seq}"
+        rooms.folded[key] = state
+        return state
+
+    def _filled(self, event: Event) -> Event:
+        if event.type != "resources.applied":
+            return event
+        fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
+        return Event(**fields | {"attachment": self._rooms.blobs[event.data["resources"]]})
+
+    def _patiently(self, fn: Callable[..., Any], *args: Any) -> Work:
+        while True:
+            try:
+                return (yield self._host.ask(fn, *args))
+            except Fault:
+                yield _RETRY_S
+
+    # Decide, commit, act
+
+    def _take(self, input_: frames.Input) -> Work:
+        """Have one input decided, commit what was decided, begin its effects."""
+        rooms, session = self._rooms, self._held.key.session
+        now = max(self._host.wall_us(), self.facts.last_at)
+        self._input_no += 1
+        rooms.decisions += 1
+        try:
+            decided = self._cell.take(frames.Deliver(session, self._input_no, now, self._with_attachment(input_)))
+        except Exception as error:
+            raise Defect(error) from error
+        assert isinstance(decided, frames.Decided) and decided.base_seq == self.head_seq
+        decision, first_seq = decided.decision, self.head_seq + 1
+        if decision.events and not (yield from self._commit(input_, decision, now)):
+            return
+        wake_at = decision.wake_at
+        idle = isinstance(input_, frames.Tick) and not decision.events
+        self.inputs.arm(now + _IDLE_TICK_US if wake_at is not None and idle and wake_at <= now else wake_at)
+        for effect in decision.effects:
+            self._perform(effect, first_seq)
+
+    def _commit(self, input_: frames.Input, decision: frames.Decision, now: int) -> Work:
+        """Write a decision; False when it was not written and its input comes again."""
+        key, epoch = self._held.key, self._held.epoch
+        became = yield self._host.commit(self.item(decision, now))
+        match became.status:
+            case "committed":
+                pass
+            case "lock_busy":
+                self._rooms.met["lock_busy"] += 1
+                self._cell.take(frames.Aborted(key.session, self._input_no, "lock_busy", became.detail))
+                self.inputs.again(_lock_busy(decision, became.detail), input_)
+                return False
+            case "fenced" | "gone":
+                raise SessionGone(became.status)
+            case _:
+                raise Defect(AssertionError(f"{became} to a decision at {self.head_seq} of {key.session}"))
+        self._cell.take(frames.Committed(key.session, self._input_no, self.head_seq + 1, now, epoch))
+        self.head_seq += len(decision.events)
+        known = self._rooms.folded.get(key)
+        if known is None or known.head_seq < self.head_seq:
+            self._rooms.folded[key] = self.state()
+        for event in decision.events:
+            self.facts.note(event, now)
+        return True
+
+    def item(self, decision: frames.Decision, now: int) -> Item:
+        """Return what a decision becomes in the database, one in so many by way of its JSON, as really all do."""
+        key, epoch, batch = self._held.key, self._held.epoch, self._rooms.new_id()
+        if self._rooms.ids % _ENCODED_EVERY == 0:
+            body = items.build(key, epoch, self.head_seq, batch, now, decision).body
+            return decode(b"[" + body + b"]")[0]
+        return of_decision(key, epoch, self.head_seq, batch, now, decision)
+
+    def _with_attachment(self, input_: frames.Input) -> frames.Input:
+        if not isinstance(input_, frames.Delivered) or input_.type != "apply" or not isinstance(input_.payload, dict):
+            return input_
+        content = self._rooms.blobs.get(input_.payload["generation"]["resources"])
+        return frames.Delivered(
+            input_.command_id, input_.lane, input_.inbox_seq, input_.type, input_.payload, attachment=content
+        )
+
+    def _perform(self, effect: frames.Effect, first_seq: int) -> None:
+        match effect:
+            case frames.Materialize():
+                self.runs.materialize(effect)
+            case frames.StartRun():
+                self.runs.start(effect, effect.seq or first_seq + effect.seq_offset)
+            case frames.RecoverRun():
+                self.runs.recover(effect)
+            case frames.AttachRun():
+                self.runs.attach(effect)
+            case frames.CancelRun():
+                self.runs.cancel(effect)
+            case frames.Release():
+                self._release = effect.mode
+
+
+def read_log(db: Any, tenant: str, session: str) -> tuple[Any, list[Event]]:
+    """Read the head row and the whole log at once."""
+    return reads.session_row(db, tenant, session), reads.log_page(db, tenant, session, 0, 1_000_000)
