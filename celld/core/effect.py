@@ -34,7 +34,7 @@ def steps_of(state: State, execution: Execution) -> tuple[Step, ...]:
     for condition in execution.conditions:
         env = (*condition.env, *_injected(state, execution, "evaluate"))
         timeout_s = condition.timeout_s or default_s
-        steps.append(Step(len(steps), "condition", condition.name, condition.argv, timeout_s, env))
+        steps.append(Step(len(steps), "condition", condition.name, condition.argv, timeout_s, env, condition.probe))
     return tuple(steps)
 
 

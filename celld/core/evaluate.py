@@ -8,6 +8,7 @@ from celld.core import effect, fit, fruitless, guardrail, propagate, schedule, s
 from celld.core.fold_evaluation import merged
 from celld.core.state import Asset, Result, State, Verdict
 from celld.core.turn import Turn
+from setpoint.contracts import probe
 from setpoint.contracts.clock import rfc3339
 from setpoint.contracts.resource.model import Condition
 from setpoint.contracts.run import StepResult
@@ -80,18 +81,41 @@ def blockers_of(state: State, name: str) -> list[str]:
     return found
 
 
-def status_of(condition_argv0: str, result: StepResult) -> dict[str, str]:
+def status_of(condition: Condition, result: StepResult) -> dict[str, str]:
     """Return what a step says about its condition: ready, drifted or unknown, with the reason for people."""
+    asked = condition.probe is not None
+    if result.exit_code is None and (asked or result.signal is None):
+        said = f"{result.error}: {result.detail}" if result.detail else str(result.error or "the probe was killed")
+        return _status("unknown", said)
+    if asked:
+        return _answer(result)
     if result.exit_code == 0:
-        return {"state": "ready"}
-    if result.exit_code is not None:
-        said = f"{condition_argv0!r} exited with code {result.exit_code}"
-        return {"state": "drifted", "reason": said[:_REASON_CHARS_MAX]}
-    if result.signal is not None:
-        said = f"{condition_argv0!r} was ended by signal {result.signal}"
-        return {"state": "drifted", "reason": said[:_REASON_CHARS_MAX]}
-    said = f"{result.error}: {result.detail}" if result.detail else str(result.error)
-    return {"state": "unknown", "reason": said[:_REASON_CHARS_MAX]}
+        return _status("ready")
+    ended = f"was ended by signal {result.signal}" if result.signal else f"exited with code {result.exit_code}"
+    return _status("drifted", f"{(condition.argv or (condition.name,))[0]!r} {ended}")
+
+
+def _answer(result: StepResult) -> dict[str, str]:
+    """Return what a probe says. An interpreter that cannot start exits with 1, too: a drift has a reason."""
+    reason = _last_line(result.stdout.tail)
+    match result.exit_code:
+        case probe.READY:
+            return _status("ready")
+        case probe.DRIFTED if reason:
+            return _status("drifted", reason)
+        case probe.UNKNOWN if reason:
+            return _status("unknown", reason)
+        case code:
+            said = _last_line(result.stderr.tail)
+            return _status("unknown", f"the probe ended with code {code}{': ' if said else ''}{said}")
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def _status(state: Verdict, reason: str = "") -> dict[str, str]:
+    return {"state": state} | ({"reason": reason[:_REASON_CHARS_MAX]} if reason else {})
 
 
 def conclude(turn: Turn, name: str) -> None:

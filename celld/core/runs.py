@@ -9,6 +9,7 @@ from celld.core import effect, evaluate, fit, fruitless, guardrail, sync, tool
 from celld.core.state import Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import AttachRun, RunEnded, RunFound, RunRefused, StepEnded
+from setpoint.contracts.resource.model import Condition
 from setpoint.contracts.run import StepResult
 
 _DETAIL_CHARS_MAX = 500
@@ -111,13 +112,13 @@ def _condition_ended(turn: Turn, run: Execution, result: StepResult, enforced: d
     flight = turn.asset(run.asset).evaluation
     if flight is None or flight.execution_id != run.id:
         return
-    argv0 = next((c.argv[0] for c in run.conditions if c.name == result.name), result.name)
+    condition = next((c for c in run.conditions if c.name == result.name), Condition(result.name, ()))
     turn.emit(
         "evaluation.step_finished",
         run.asset,
         execution_id=run.id,
         **fit.document(result),
-        status=evaluate.status_of(argv0, result),
+        status=evaluate.status_of(condition, result),
         enforced=enforced or None,
     )
     if result.index >= len(run.stages) + len(run.conditions) - 1:

@@ -104,4 +104,4 @@ def test_exec_is_taken_as_given() -> None:
     ],
 )
 def test_what_a_step_says_about_its_condition(fields: dict[str, Any], status: dict[str, str]) -> None:
-    assert status_of("test", StepResult(0, "condition", "c", 0, 0, **fields)) == status
+    assert status_of(Condition("c", ("test",)), StepResult(0, "condition", "c", 0, 0, **fields)) == status
