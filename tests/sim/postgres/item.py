@@ -6,6 +6,7 @@ Fields that the real type lets be null may be None here, so that what the databa
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -45,8 +46,8 @@ class ItemAsset(msgspec.Struct):
 class ItemLock(msgspec.Struct):
     """A lock key and the execution that takes or gives it."""
 
-    key: str | None
-    execution: str
+    key: str | None = None
+    execution: str = ""
 
 
 class ItemSandbox(msgspec.Struct):
@@ -85,11 +86,14 @@ class Item(msgspec.Struct):
     delivering: int | UnsetType | None = UNSET
 
 
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _DECODER: Final = msgspec.json.Decoder(list[Item])
 
 
-def decode(payload: bytes | str) -> list[Item]:
+def decode(payload: bytes) -> list[Item]:
     """Read the argument of the real function: a JSON array of items. Raises BadInput for what has another shape."""
+    if b"u0000" in payload and _NUL.search(payload):
+        raise bad("22P05", "unsupported Unicode escape sequence")
     try:
         return _DECODER.decode(payload)
     except msgspec.DecodeError as error:
