@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import pytest
 from pytest_bdd import given, parsers, then, when
@@ -224,6 +225,21 @@ def first_reason(stack: World, story: Story, names: str, code: str, whose: str |
         return bool(reasons) and (reasons[0]["code"], reasons[0]["object"]) == wanted
 
     stack.until(found, f"the first reason for {name} is {wanted}; now it is {story.reasons(name)[:1]}")
+
+
+@then("A has not failed")
+def not_failed(story: Story) -> None:
+    assert story.asset("a")["failures"] == 0
+    assert not story.events("sync.failed")
+
+
+@then(parsers.re(r"each sync of A waited at least (?P<seconds>\d+) seconds? after the one before had failed"))
+def waited(story: Story, seconds: str) -> None:
+    failures = [datetime.fromisoformat(event["at"]) for event in story.events("sync.failed", "a")]
+    starts = [datetime.fromisoformat(event["at"]) for event in story.events("sync.started", "a")][1:]
+    gaps = [(start - failed).total_seconds() for failed, start in zip(failures, starts, strict=False)]
+    assert gaps
+    assert min(gaps) >= float(seconds), gaps
 
 
 @then("this was done")

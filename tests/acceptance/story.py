@@ -18,7 +18,11 @@ Event = dict[str, Any]
 
 
 class Story:
-    """A scenario's session. Events are counted from ``since`` on: the seq at which the Given ended."""
+    """A scenario's session. Events are counted from ``since`` on: the seq at which the Given ended.
+
+    ``last`` is how the last command ended, ``sent`` the commands that nobody waited for;
+    ``killed_at`` is the seq at which something was killed.
+    """
 
     def __init__(self, stack: World) -> None:
         self.stack = stack
@@ -28,6 +32,8 @@ class Story:
         self.since = 0
         self.applied = False
         self.last: dict[str, Any] = {}
+        self.sent: list[str] = []
+        self.killed_at = 0
         self.session = str(stack.api.create_session()["id"])
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
@@ -46,22 +45,3 @@ def let_go_elsewhere(stack: World, other: Story) -> None:
 def skipped(story: Story, attempts: int) -> None:
     event = story.wait("sync.skipped", "a")
     assert (event["data"]["reason"], event["data"]["attempt"]) == ("lock", attempts)
-
-
-@then("A has not failed")
-def not_failed(story: Story) -> None:
-    assert story.asset("a")["failures"] == 0
-    assert not story.events("sync.failed")
-
-
-@then(parsers.re(r"each sync of A waited at least (?P<seconds>\d+) seconds? after the one before had failed"))
-def waited(story: Story, seconds: str) -> None:
-    failures = [_at(event["at"]) for event in story.events("sync.failed", "a")]
-    starts = [_at(event["at"]) for event in story.events("sync.started", "a")][1:]
-    assert starts
-    gaps = [(start - failed).total_seconds() for failed, start in zip(failures, starts, strict=False)]
-    assert min(gaps) >= float(seconds), gaps
-
-
-def _at(text: str) -> datetime:
-    return datetime.fromisoformat(text)

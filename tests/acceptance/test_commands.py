@@ -1,0 +1,173 @@
+"""What people ask for by hand, over the API: selectors, manual syncs, cancels, limits. More steps: conftest.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+from pytest_bdd import given, parsers, scenarios, then, when
+
+from setpoint.contracts.limits import LANE_WORK, UNENDED_MAX
+from setpoint.contracts.problem import Problem
+from tests.acceptance.conftest import listed, rows_of
+from tests.acceptance.harness import World
+from tests.acceptance.made import Made
+from tests.acceptance.projects import runs
+from tests.acceptance.story import Event, Story
+
+scenarios("features/commands.feature")
+
+
+@given(parsers.parse('an asset "{first}" and an asset "{second}"'))
+def named(story: Story, first: str, second: str) -> None:
+    for name in (first, second):
+        story.assets[name] = Made(name)
+        story.put(f"{name}.txt")
+
+
+@given("before and after the sync of A something else is done")
+def staged(story: Story) -> None:
+    story.assets["a"].stages = {stage: f"echo {stage} >> stages.a" for stage in ("pre", "post")}
+
+
+@when(parsers.parse('somebody has "{name}" checked'))
+def checked(story: Story, name: str) -> None:
+    story.command("evaluate", select=[name])
+
+
+@when(parsers.parse('somebody syncs "{selector}"'))
+def synced(story: Story, selector: str) -> None:
+    story.command("sync", select=_words(selector))
+
+
+@when(parsers.re(r'somebody runs the stages? "(?P<stages>[^"]+)" of the sync of A'))
+def staged_by_hand(story: Story, stages: str) -> None:
+    story.command("sync", select=["a"], stages=stages.split(", "))
+
+
+@when("somebody cancels the sync of A")
+def cancelled(story: Story) -> None:
+    story.command("cancel", asset="a")
+
+
+@when("so many checks of A are asked for that no more are taken")
+def asked_too_much(story: Story) -> None:
+    story.sent = [story.send("evaluate", select=["a"]) for _ in range(UNENDED_MAX[LANE_WORK])]
+    with pytest.raises(Problem) as refused:
+        story.send("evaluate", select=["a"])
+    assert refused.value.code == "inbox-full"
+
+
+@when("the sync of A is under way")
+def under_way(stack: World, story: Story) -> None:
+    stack.until(story.recorder, "the sync of A has written its first line")
+
+
+@when("two syncs have begun")
+def two_begun(stack: World, story: Story) -> None:
+    stack.until(lambda: len(story.events("sync.started")) == 2, "two syncs have begun")
+
+
+@then("these are checked when somebody asks for them")
+def asked_and_checked(story: Story, datatable: list[list[str]]) -> None:
+    for row in rows_of(datatable):
+        story.begin()
+        ended = story.command("evaluate", select=_words(row["asked for"]), exclude=_words(row["but not"]))
+        assert ended["status"] == "succeeded", (row, ended)
+        seen = [event["asset"] for event in story.events("evaluation.completed")]
+        assert sorted(seen) == listed(row["are checked"]), row
+
+
+def _words(text: str) -> list[str]:
+    """Return the selectors of a table's cell; names of assets are written in capitals there."""
+    return [re.sub(r"[A-Z]", lambda name: name[0].lower(), word) for word in text.split()]
+
+
+@then("that succeeds")
+def succeeds(story: Story) -> None:
+    assert story.last["status"] == "succeeded", story.last
+
+
+@then(parsers.parse('that fails with "{message}"'))
+def fails(story: Story, message: str) -> None:
+    assert (story.last["status"], story.last["result"]["message"]) == ("failed", message)
+
+
+@then(parsers.parse('that is refused with "{message}"'))
+def refused(story: Story, message: str) -> None:
+    assert (story.last["status"], story.last["result"]["message"]) == ("rejected", message)
+
+
+@then("nothing else happened")
+def nothing_else(story: Story) -> None:
+    assert {event["type"] for event in story.events()} == {"command.accepted", "command.rejected"}
+
+
+@then(parsers.parse("the syncs began in the order {names}"))
+def in_order(story: Story, names: str) -> None:
+    assert [event["asset"] for event in story.events("sync.started")] == listed(names)
+
+
+@then(parsers.parse('of the sync of A "{stages}" was done'))
+def stages_done(story: Story, stages: str) -> None:
+    wanted = stages.split(", ")
+    steps = [event["data"]["name"] for event in story.events("sync.step_finished", "a")]
+    assert steps == wanted
+    assert story.exec("cat", "stages.a").split() == [stage for stage in wanted if stage != "run"]
+    assert len(runs(story.recorder(), "a")) == wanted.count("run")
+
+
+@then("the sync of A is cancelled")
+def was_cancelled(story: Story) -> None:
+    story.wait("sync.cancelled", "a")
+
+
+@then("no sync of A came to its end")
+def not_ended(story: Story) -> None:
+    assert "end" not in story.recorder().split()
+
+
+@then("all that was asked for comes to an end")
+def all_end(stack: World, story: Story) -> None:
+    assert len(story.sent) == UNENDED_MAX[LANE_WORK]
+    assert {stack.ended(story.session, command)["status"] for command in story.sent} == {"succeeded"}
+
+
+@then("the other two wait for their turn")
+def others_wait(stack: World, story: Story) -> None:
+    begun = {event["asset"] for event in story.events("sync.started")}
+
+    def all_wait() -> bool:
+        return all(
+            [reason["code"] for reason in story.reasons(name)] == ["ConcurrencyLimit"]
+            for name in story.assets.keys() - begun
+        )
+
+    stack.until(all_wait, "those that have not begun wait for their turn")
+
+
+@then(parsers.parse("at most {limit:d} syncs ran at a time, and once {reached:d} did"))
+def syncs_at_a_time(story: Story, limit: int, reached: int) -> None:
+    lines = [line.split()[0] for line in story.recorder().splitlines()]
+    most = _most(1 if word == "start" else -1 for word in lines)
+    assert most == reached
+    assert most <= limit
+
+
+@then(parsers.parse("at most {limit:d} check ran at a time"))
+def checks_at_a_time(story: Story, limit: int) -> None:
+    assert _most(map(_change, story.events())) == limit
+
+
+def _change(event: Event) -> int:
+    return {"evaluation.started": 1, "evaluation.completed": -1, "evaluation.failed": -1}.get(event["type"], 0)
+
+
+def _most(changes: Iterable[int]) -> int:
+    """Return how many there were at the same time, from the changes in their order."""
+    now = most = 0
+    for change in changes:
+        now += change
+        most = max(most, now)
+    return most
