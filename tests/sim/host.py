@@ -26,7 +26,6 @@ from tests.sim.rooms import Rooms
 
 TTL_S: Final = limits.LEASE_TTL_S
 RENEW_S: Final = limits.LEASE_RENEW_S
-POLL_S: Final = limits.POLL_S
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _RESTART_S: Final = 0.5
 _US: Final = 1_000_000
@@ -64,7 +63,7 @@ class Lease:
                     lease.host_register, host.name, host.incarnation, f"{host.name}:1", b"key", int(TTL_S * _US)
                 )
             except Fault:
-                yield POLL_S
+                yield limits.POLL_S
                 continue
             if row.status != "ok":
                 raise LeaseLost(row.status)
@@ -247,7 +246,7 @@ class CellHost:
                     self.scope.spawn(self._acquire(due))
             except Fault:
                 pass
-            yield POLL_S
+            yield self._rooms.poll_s
 
     def _acquire(self, due: ownership.Due) -> Work:
         try:
@@ -329,7 +328,7 @@ class CellHost:
                 yield 0.1
                 for link in self.links.values():
                     self._keep_alive(link)
-            yield POLL_S
+            yield self._rooms.poll_s
 
     def _keep_alive(self, link: Link) -> None:
         sessions = tuple(found for owner in self.owners.values() if (found := owner.open_on(link.name)) is not None)

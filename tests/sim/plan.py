@@ -80,7 +80,7 @@ def plan(seed: int, dropped: frozenset[str] = frozenset()) -> Plan:
     busy_s = random.choice((60.0, 90.0, 120.0))
     sessions = tuple(_session(random, place) for place in range(random.choice((1, 1, 2, 3))))
     clients = {
-        f"c{place}": tuple(_act(random, sessions, f"c{place}", number, busy_s) for number in range(random.randint(3, 7)))
+        f"c{place}": tuple(_act(random, sessions, f"c{place}", number, busy_s) for number in range(random.randint(4, 9)))
         for place in range(random.randint(1, 3))
     }
     faults = tuple(
@@ -124,7 +124,7 @@ def _act(random: Random, sessions: tuple[SessionPlan, ...], client: str, number:
     key = f"{client}-{number}"
     if number and random.random() < 0.12:
         key = f"{client}-{number - 1}"
-    if random.random() < 0.01:
+    if place and random.random() < 0.03:
         kind, body = "close", {}
     return Act(label, at_s, place, kind, body, key, random.randint(1, 3) if kind == "apply" else -1)
 

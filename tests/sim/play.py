@@ -124,6 +124,7 @@ class Play:
     def _calm(self) -> None:
         """End all faults, take back what people have stopped, and have everything looked at once more."""
         self.faults.end()
+        self.rooms.poll_s = 4.0
         operator = self.clients["operator"]
         for place, session in enumerate(self.plan.sessions):
             operator.now(session.session_id, "unhalt", {}, f"unhalt-{place}")
@@ -158,7 +159,7 @@ class Play:
             keys = [key for key in ground.truth if key[0] == session.session_id]
             if keys:
                 ground.truth[random.choice(keys)] = False
-            key = f"look-{place}-{self.rooms.decisions}"
+            key = f"look-{place}-{self.kernel.now}"
             self.clients["operator"].now(session.session_id, "evaluate", {}, key)
 
     def _states(self) -> dict[str, State]:

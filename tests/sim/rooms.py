@@ -36,6 +36,8 @@ class Rooms:
     met: Counter[str] = field(default_factory=Counter)
     folded: dict[SessionKey, State] = field(default_factory=dict)
     refold_every: int = 4
+    poll_s: float = 2.0
+    """The pause between polls; really one second, and here longer still when no more faults are to come."""
     decisions: int = 0
     ids: int = 0
 

@@ -126,6 +126,7 @@ class World:
         self.released: list[str] = []
         self.locks: dict[str, str] = {}  # key -> session/execution
         self.foreign: dict[str, str] = {}  # the same, of other sessions
+        self.broken: set[tuple[str, str]] = set()  # what an operator took away: giving it back does nothing
         self.effects: list[Effect] = []
         self.place = ("sandbox-1", "ledger-1", 1)
         self.materialize_s = 0.0
@@ -200,6 +201,14 @@ class World:
             run.deaf = True
         self._fate = fate
         self.acquire()
+
+    def break_lock(self, key: str) -> str:
+        """Take a lock from the execution of this session that has it, and tell it; return that execution."""
+        holder = self.locks.pop(key)
+        self.broken.add((key, holder))
+        execution_id = holder.removeprefix(f"{SESSION}/")
+        self.command("lock_broken", {"key": key, "execution_id": execution_id, "by": "key 1", "reason": "stuck"})
+        return execution_id
 
     def hold(self, key: str) -> None:
         """Let another session have a lock, unless it is taken."""
@@ -295,7 +304,8 @@ class World:
             if held != holder:
                 return LockBusy(decision.takes[0].execution_id, key, held)
         for change in decision.gives:
-            assert self.locks.pop(change.key) == f"{SESSION}/{change.execution_id}", "a lock that is not its own"
+            giver = f"{SESSION}/{change.execution_id}"
+            assert (change.key, giver) in self.broken or self.locks.pop(change.key) == giver, "a lock not its own"
         self.locks |= mine
         return None
 
