@@ -24,6 +24,7 @@ from setpoint.contracts.problem import Fault, Problem
 S = TypeVar("S", bound=shapes.Sent)
 
 _LABELS_MAX: Final = 64
+_REASON_CHARS_MAX: Final = 500
 _LABEL_BYTES_MAX: Final = 8192  # jsonb prints wider than it came; the column takes 16384
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}")
@@ -92,6 +93,14 @@ def new_session(sent: shapes.CreateSession) -> shapes.CreateSession:
             detail,
             errors=[Fault("labels", detail, pointer="/labels")],
         )
+    return sent
+
+
+def break_lock(sent: shapes.BreakLock) -> shapes.BreakLock:
+    """Judge the breaking of a lock: it has a reason, and a short one. Raises Problem."""
+    if not sent.reason.strip() or len(sent.reason) > _REASON_CHARS_MAX:
+        detail = f"a reason of 1 to {_REASON_CHARS_MAX} characters is wanted: it is kept with who did it"
+        raise Problem("validation-failed", detail, errors=[_fault(detail, "/reason")])
     return sent
 
 

@@ -27,10 +27,11 @@ _NO_HASH: Final = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The tenant that a key belongs to."""
+    """The tenant that a key belongs to, and the public half of the key, which says who it is."""
 
     tenant_id: str
     tenant_name: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Authenticator:
         row = await self._database.call(lambda pool: pool.fetchrow(_SQL["authenticate"], key_id))
         principal = None
         if row is not None and not row["revoked"]:
-            principal = Principal(row["tenant_id"], row["tenant_name"])
+            principal = Principal(row["tenant_id"], row["tenant_name"], key_id)
         known = _Known(principal, _NO_HASH if row is None else row["hash"], now + _KEEP_S)
         self._known[key_id] = known
         self._known.move_to_end(key_id)

@@ -38,6 +38,13 @@ class PostCommand(Sent, frozen=True):
     payload: dict[str, Any] = {}
 
 
+class BreakLock(Sent, frozen=True):
+    """Why a lock is taken away from its holder. ``force``: also before its time to live has passed."""
+
+    reason: str
+    force: bool = False
+
+
 class ProjectFile(Sent, frozen=True):
     """One file of a project. ``mode`` is the permission bits as a number, e.g. 420 for 0o644."""
 
@@ -189,6 +196,31 @@ class HistoryEntry(Answer, frozen=True, omit_defaults=True):
     reason: str = ""
     stages: list[dict[str, Any]] = []
     conditions: list[ConditionChange] = []
+
+
+class Lock(Answer, frozen=True):
+    """A tenant-wide lock and the sync that holds it. Once ``expired`` it may be broken without force."""
+
+    key: str
+    session_id: str
+    session_name: str
+    execution_id: str
+    since: str
+    acquired_at_epoch_secs: int
+    ttl_secs: float
+    expired: bool
+
+
+class BrokenLock(Answer, frozen=True):
+    """A lock that is free now, and the execution that held it. ``command_id``: the notice to its session.
+
+    It is null when that session was closed.
+    """
+
+    key: str
+    session_id: str
+    execution_id: str
+    command_id: str | None
 
 
 class EventView(Answer, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from celld.core import answer, apply, cancel, fit, select, sync
+from celld.core import answer, apply, cancel, fit, lock, select, sync
 from celld.core.turn import Turn
 from setpoint.contracts.cell import Delivered
 from setpoint.contracts.codec import canonical_json
@@ -18,12 +18,13 @@ from setpoint.contracts.command import (
     Close,
     Evaluate,
     Halt,
+    LockBroken,
     Resume,
     Suspend,
     Sync,
     Tool,
     Unhalt,
-    parse_command,
+    parse_row,
 )
 from setpoint.contracts.limits import COMMAND_PAYLOAD_BYTES_MAX
 from setpoint.contracts.problem import Problem
@@ -37,7 +38,7 @@ def accept(turn: Turn, row: Delivered) -> None:
     if row.command_id in turn.state.commands or row.command_id in turn.state.ended:
         return
     try:
-        body = parse_command(row.type, row.payload)
+        body = parse_row(row.type, row.payload)
         _check(turn, row, body)
     except Problem as problem:
         answer.take(turn, row)
@@ -71,11 +72,15 @@ def accept(turn: Turn, row: Delivered) -> None:
             if turn.state.halted is not None:
                 turn.emit("halt.ended", by="user")
             answer.end(turn, row.command_id, "succeeded")
+        case LockBroken():
+            answer.take(turn, row)
+            lock.broken(turn, body)
+            answer.end(turn, row.command_id, "succeeded")
 
 
 def _check(turn: Turn, row: Delivered, body: Body) -> None:
     """Raise a Problem when a well-formed command cannot be taken in this state."""
-    if turn.state.closing is not None or turn.state.closed:
+    if (turn.state.closing is not None or turn.state.closed) and not isinstance(body, LockBroken):
         raise Problem("invalid-transition", "the session is closing")
     if len(canonical_json(row.payload)) > COMMAND_PAYLOAD_BYTES_MAX:
         raise Problem("payload-too-large", f"a payload has at most {COMMAND_PAYLOAD_BYTES_MAX} bytes")

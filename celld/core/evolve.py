@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from celld.core import fold_asset, fold_command, fold_evaluation, fold_session, fold_sync
+from celld.core import fold_asset, fold_command, fold_evaluation, fold_lock, fold_session, fold_sync
 from celld.core.state import State
 from setpoint.contracts.event import TYPES, Event
 
@@ -41,5 +41,6 @@ FOLDS: Final[Mapping[str, Fold]] = {
     **fold_asset.FOLDS,
     **fold_sync.FOLDS,
     **fold_command.FOLDS,
+    **fold_lock.FOLDS,
 }
 """What each type does to the state. A type of the closed list that is missing here changes nothing but the head."""

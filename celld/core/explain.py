@@ -70,9 +70,8 @@ def _under_way(asset: Asset) -> Iterator[Reason]:
     if sync is not None and sync.phase == "requested" and sync.lock_tries:
         said = f"the sync of {name} needs the lock {sync.lock_key!r}, which {sync.lock_holder} holds"
         since, again = rfc3339(sync.requested_at), rfc3339(sync.lock_at)
-        yield Reason(
-            "LockHeld", f"{said} (tried {sync.lock_tries} times)", name, "the holder's sync ends", since, again
-        )
+        said = f"{said} (tried {sync.lock_tries} times)"
+        yield Reason("LockHeld", said, name, "the holder's sync ends", since, again, "setpoint lock ls")
     elif sync is not None and sync.phase in ("stages", "verifying"):
         doing = "runs" if sync.phase == "stages" else "is being verified"
         since = rfc3339(sync.started_at)

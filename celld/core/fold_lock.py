@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from celld.core import schedule
 from celld.core.state import Execution, State
+from setpoint.contracts.event import Event
 
 
 def taken(state: State, run: Execution) -> State:
@@ -18,7 +19,15 @@ def over(state: State, execution_id: str, at: int) -> State:
     """Return the state without an execution; its lock is free, and the oldest sync that waits for it tries at once."""
     run = state.executions.get(execution_id)
     state = replace(state, executions=state.executions.without(execution_id))
-    key = _key_of(run)
+    return _freed(state, _key_of(run), execution_id, at)
+
+
+def _broken(state: State, event: Event) -> State:
+    """Take the lock from the execution that had it: what waits for it in this session tries at once."""
+    return _freed(state, event.data["key"], event.execution_id or "", event.at)
+
+
+def _freed(state: State, key: str | None, execution_id: str, at: int) -> State:
     if key is None or state.locks.get(key) != execution_id:
         return state
     state = replace(state, locks=state.locks.without(key))
@@ -33,3 +42,6 @@ def over(state: State, execution_id: str, at: int) -> State:
 
 def _key_of(run: Execution | None) -> str | None:
     return run.sync.lock_key if run is not None and run.kind == "sync" and run.sync is not None else None
+
+
+FOLDS = {"lock.broken": _broken}

@@ -2,15 +2,21 @@
 
 The lock is taken by the very append that starts the sync and given back by the one that ends its execution, so it
 follows the execution and no timer. Which execution of this session holds a key is in the state; who else does is
-learnt when the append is refused. Called by ``settle`` and ``decide``; fold_lock.py keeps who holds what.
+learnt when the append is refused. An operator may take a lock away; the execution then goes on without it. Called by
+``settle`` and ``decide``; fold_lock.py keeps who holds what.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from celld.core import guardrail
-from celld.core.state import Asset, State
+from celld.core.state import Asset, Execution, State
 from celld.core.turn import Turn
 from setpoint.contracts.cell import LockBusy, LockChange
+from setpoint.contracts.command import LockBroken
+
+_REASON_CHARS_MAX: Final = 500
 
 
 def busy(turn: Turn, observed: LockBusy) -> None:
@@ -54,6 +60,25 @@ def tried_in_vain(turn: Turn, name: str, holder: str) -> None:
     )
 
 
+def broken(turn: Turn, notice: LockBroken) -> None:
+    """Record that an operator took a lock away; the database has freed it. What ran under it goes on without it."""
+    run = turn.state.executions.get(notice.execution_id)
+    turn.emit(
+        "lock.broken",
+        run.asset if run is not None else None,
+        execution_id=notice.execution_id,
+        key=notice.key,
+        by=notice.by,
+        reason=notice.reason[:_REASON_CHARS_MAX],
+    )
+
+
+def is_missing(state: State, run: Execution) -> bool:
+    """Tell whether an execution needs a lock that it does not hold any more: it must not begin, if it has not."""
+    key = run.sync.lock_key if run.sync is not None else None
+    return key is not None and state.locks.get(key) != run.id
+
+
 def holder_of(state: State, asset: Asset) -> str | None:
     """Return who of this session holds the lock that the asset's requested sync needs: ``session/execution``."""
     key = asset.sync.lock_key if asset.sync is not None else None
@@ -64,6 +89,10 @@ def holder_of(state: State, asset: Asset) -> str | None:
 def changes(before: State, after: State) -> tuple[tuple[LockChange, ...], tuple[LockChange, ...]]:
     """Return the locks that a decision takes and those that it gives back."""
     keys = after.locks.changed_since(before.locks)
-    takes = [LockChange(key, held) for key in keys if (held := after.locks.get(key)) is not None]
+    takes = [
+        LockChange(key, held, after.executions[held].settings.lock_ttl_s)
+        for key in keys
+        if (held := after.locks.get(key)) is not None
+    ]
     gives = [LockChange(key, held) for key in keys if (held := before.locks.get(key)) is not None]
     return tuple(takes), tuple(gives)

@@ -5,7 +5,7 @@ Reports may come twice, late, or of runs that are long over: those change nothin
 
 from __future__ import annotations
 
-from celld.core import effect, evaluate, fit, fruitless, guardrail, sync, tool
+from celld.core import effect, evaluate, fit, fruitless, guardrail, lock, sync, tool
 from celld.core.state import Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import AttachRun, RunEnded, RunFound, RunRefused, StepEnded
@@ -58,16 +58,7 @@ def refused(turn: Turn, report: RunRefused) -> None:
     elif run.last_step >= 0:
         _lost(turn, run, "refused")
     else:
-        until = turn.stamp(guardrail.cooldown_s(turn.state.settings, 1))
-        turn.emit(
-            "sync.skipped",
-            run.asset,
-            execution_id=run.id,
-            command_id=run.command_id,
-            reason="refused",
-            detail=detail,
-            cooldown_until=until,
-        )
+        _never_ran(turn, run, "refused", detail)
 
 
 def found(turn: Turn, report: RunFound) -> None:
@@ -85,10 +76,25 @@ def found(turn: Turn, report: RunFound) -> None:
             turn.effects.append(AttachRun(run.id, run.last_step))
         case "never_seen" if run.dying:
             _cancelled(turn, run)
+        case "never_seen" if run.last_step < 0 and lock.is_missing(turn.state, run):
+            _never_ran(turn, run, "lock", "its lock was broken before it began")
         case "never_seen" if run.last_step < 0:
             turn.effects.append(effect.start_run(turn.state, run, seq=run.seq))
         case _:
             _lost(turn, run, report.state)
+
+
+def _never_ran(turn: Turn, run: Execution, reason: str, detail: str) -> None:
+    """End a started sync of which nothing ran and nothing will; its trigger stays owed."""
+    turn.emit(
+        "sync.skipped",
+        run.asset,
+        execution_id=run.id,
+        command_id=run.command_id,
+        reason=reason,
+        detail=detail,
+        cooldown_until=turn.stamp(guardrail.cooldown_s(turn.state.settings, 1)),
+    )
 
 
 def _stage_ended(turn: Turn, run: Execution, result: StepResult, enforced: dict[str, str]) -> None:

@@ -46,7 +46,7 @@ def build(key: SessionKey, epoch: Epoch, head_seq: int, batch_id: str, at: int, 
         "ack": [[event.data["lane"], event.data["inbox_seq"]] for event in events if event.type == "command.accepted"],
         "results": [_result(event) for event in events if event.type in COMMAND_ENDS],
         "assets": [_asset(doc) for doc in decision.assets],
-        "take": [_lock(change) for change in decision.takes],
+        "take": [_lock(change) | {"ttl_s": change.ttl_s} for change in decision.takes],
         "give": [_lock(change) for change in decision.gives],
     }
     body |= _moves(events)

@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "events": ("stream", "Show or follow the events of a session"),
     "logs": ("stream", "Show or follow the output of an asset's executions"),
     "session": ("session", "List, create and close sessions"),
+    "lock": ("lock", "List and break the locks that syncs hold"),
     "host": ("host", "List the hosts a broker knows"),
 }
 

@@ -172,10 +172,14 @@ Effect = Materialize | StartRun | RecoverRun | AttachRun | CancelRun | Release
 
 
 class LockChange(Struct, frozen=True):
-    """A tenant-wide lock that the decision takes or gives, for the execution named."""
+    """A tenant-wide lock that the decision takes or gives, for the execution named.
+
+    ``ttl_s``: for how long nobody may break it without force, counted from when it is taken.
+    """
 
     key: str
     execution_id: str
+    ttl_s: float = 3600.0
 
 
 class AssetDoc(Struct, frozen=True):

@@ -95,7 +95,16 @@ class Tool(Strict, frozen=True):
     args: dict[str, Any] = {}
 
 
-Body = Apply | Evaluate | Sync | Cancel | Suspend | Resume | Halt | Unhalt | Close | Tool
+class LockBroken(Strict, frozen=True):
+    """The notice that an operator took a lock away from an execution (``POST /v1/locks/{key}/break``)."""
+
+    key: str
+    execution_id: str
+    by: str = ""
+    reason: str = ""
+
+
+Body = Apply | Evaluate | Sync | Cancel | Suspend | Resume | Halt | Unhalt | Close | Tool | LockBroken
 
 TYPES: Final[Mapping[str, type[Strict]]] = {
     "apply": Apply,
@@ -110,12 +119,22 @@ TYPES: Final[Mapping[str, type[Strict]]] = {
     "tool": Tool,
 }
 
-_CONTROL: Final = frozenset({"cancel", "suspend", "resume", "halt", "unhalt", "close"})
+NOTICES: Final[Mapping[str, type[Strict]]] = {"lock_broken": LockBroken}
+"""What the platform itself puts into an inbox: no client may send it."""
+
+_CONTROL: Final = frozenset({"cancel", "suspend", "resume", "halt", "unhalt", "close", *NOTICES})
 
 
 def lane_of(kind: str) -> int:
     """Return the lane of a command type: control commands overtake work (architecture.md section 4)."""
     return LANE_CONTROL if kind in _CONTROL else LANE_WORK
+
+
+def parse_row(kind: str, payload: object) -> Body:
+    """Read a row of the inbox: a command or a notice. Raises Problem as ``parse_command`` does."""
+    if kind in NOTICES:
+        return _read(kind, payload, NOTICES[kind])
+    return parse_command(kind, payload)
 
 
 def parse_command(kind: str, payload: object) -> Body:
@@ -125,6 +144,10 @@ def parse_command(kind: str, payload: object) -> Body:
         known = ", ".join(sorted(TYPES))
         fault = Fault("command.unknown-type", f"there is no command {kind!r}", pointer="/type", hint=f"one of: {known}")
         raise Problem("validation-failed", f"there is no command {kind!r}; known are {known}", errors=[fault])
+    return _read(kind, payload, shape)
+
+
+def _read(kind: str, payload: object, shape: type[Strict]) -> Body:
     try:
         body: Any = msgspec.convert(payload, shape)
     except msgspec.ValidationError as error:

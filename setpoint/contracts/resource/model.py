@@ -65,7 +65,7 @@ class Stage(Struct, frozen=True):
 class CompiledSync(Struct, frozen=True):
     """What converges an asset: ``pre``, ``run`` and ``post``, in this order, templated for one pair of one asset.
 
-    ``lock_key`` names the tenant-wide lock that it holds while it runs.
+    ``lock_key`` names the tenant-wide lock that it holds while it runs. ``orphan_timeout_s`` None: that of Settings.
     """
 
     name: str
@@ -74,6 +74,7 @@ class CompiledSync(Struct, frozen=True):
     post: Stage | None = None
     timeout_s: float | None = None
     lock_key: str | None = None
+    orphan_timeout_s: float | None = None
 
     def stages(self) -> tuple[tuple[StageName, Stage], ...]:
         """Return the stages that there are with their names, in the order in which they run."""
@@ -136,6 +137,7 @@ class Settings(Struct, frozen=True):
     orphan_timeout_s: float = 600.0
     lock_retry_interval_s: float = 900.0
     lock_retry_max_attempts: int = 3
+    lock_ttl_s: float = 3600.0
 
 
 class CompiledSet(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from tests.integration.protocol.world import Owned, World, new_id, statuses
@@ -117,3 +118,89 @@ async def test_batches_that_touch_keys_in_opposite_order_do_not_deadlock(w: Worl
                     await w.write(owned, give=item["take"])
 
     await asyncio.gather(writer(pairs[0], ["a", "b"]), writer(pairs[1], ["b", "a"]))
+
+
+BREAK = "SELECT * FROM setpoint.break_lock($1, $2, $3, $4, $5, $6, $7, $8)"
+
+
+async def held(w: World, ttl_s: float | None = None) -> tuple[Owned, str]:
+    """Return a session that holds the lock k, and the execution that does."""
+    owned, execution = await w.owned(), new_id()
+    await w.write(owned, take=[{"key": "k", "execution": execution} | ({"ttl_s": ttl_s} if ttl_s is not None else {})])
+    return owned, execution
+
+
+async def break_lock(
+    w: World, owned: Owned, *, forced: bool = False, command: str | None = None, key: tuple[str, bytes] | None = None
+) -> Any:
+    who = (owned.session.tenant, "k", command or new_id(), "key abc", "stuck", forced)
+    row = await w.gateway.fetchrow(BREAK, *who, *(key or (None, b"")))
+    assert row is not None
+    return row
+
+
+async def test_a_lock_is_broken_only_after_its_time_to_live_or_with_force(w: World) -> None:
+    for ttl_s, forced, status in ((None, False, "young"), (60, False, "young"), (0, False, "ok"), (60, True, "ok")):
+        owned, execution = await held(w, ttl_s)
+        row = await break_lock(w, owned, forced=forced)
+        assert (row["status"], row["execution_id"], row["ttl_s"]) == (
+            status,
+            execution,
+            3600 if ttl_s is None else ttl_s,
+        )
+        other = await w.owned(owned.session.tenant)
+        expected = "lock_busy" if status == "young" else "ok"
+        assert statuses(await w.append(other.item(take=lock("k", new_id())))) == [expected]
+
+
+async def test_breaking_a_lock_is_audited_and_told_to_its_holder(w: World) -> None:
+    owned, execution = await held(w, 60)
+    command = new_id()
+    await break_lock(w, owned, forced=True, command=command)
+    audit = await w.all_seeing.fetchrow(
+        "SELECT actor, detail FROM setpoint.audit_log WHERE tenant_id = $1 AND action = 'lock.broken'",
+        owned.session.tenant,
+    )
+    assert audit is not None
+    detail = json.loads(audit["detail"])
+    told = {"key": "k", "execution_id": execution, "by": "key abc", "reason": "stuck"}
+    assert detail.items() >= {**told, "session_id": owned.session.id, "forced": True, "ttl_s": 60}.items()
+    (row,) = await w.inbox(owned.session)
+    assert (row["command_id"], row["lane"], row["type"], json.loads(row["payload"])) == (
+        command,
+        0,
+        "lock_broken",
+        told,
+    )
+
+
+async def test_breaking_a_lock_again_with_the_same_command_is_no_second_time(w: World) -> None:
+    owned, execution = await held(w, 0)
+    command = new_id()
+    assert [(await break_lock(w, owned, command=command))["status"] for _ in range(2)] == ["ok", "already"]
+    assert (await break_lock(w, owned, command=command))["execution_id"] == execution
+    assert (await break_lock(w, owned))["status"] == "free"
+
+
+async def test_breaking_a_lock_again_under_an_idempotency_key_gets_the_first_answer(w: World) -> None:
+    owned, execution = await held(w, 60)
+    assert (await break_lock(w, owned, key=("i", b"1")))["status"] == "young"
+    first = await break_lock(w, owned, key=("i", b"1"), forced=True)
+    again = await break_lock(w, owned, key=("i", b"1"), forced=True)
+    assert (first["status"], again["status"], again["execution_id"]) == ("ok", "already", execution)
+    assert again["command_id"] == first["command_id"]
+    assert (await break_lock(w, owned, key=("i", b"2")))["status"] == "mismatch"
+
+
+async def test_what_was_broken_is_not_given_by_its_former_holder(w: World) -> None:
+    owned, execution = await held(w, 0)
+    await break_lock(w, owned)
+    other = await w.owned(owned.session.tenant)
+    await w.write(other, take=lock("k", new_id()))
+    await w.write(owned, give=lock("k", execution))
+    assert await w.all_seeing.fetchval("SELECT session_id FROM setpoint.asset_locks") == other.session.id
+
+
+async def test_another_tenants_lock_cannot_be_broken(w: World) -> None:
+    await held(w, 0)
+    assert (await break_lock(w, await w.owned()))["status"] == "free"

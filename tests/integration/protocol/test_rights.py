@@ -9,7 +9,7 @@ from migrations.outcome import BadInput, Forbidden, Unavailable
 from tests.integration.protocol.world import World, new_id
 
 READABLE = (
-    *("sessions", "events", "generations", "session_assets"),
+    *("sessions", "events", "generations", "session_assets", "asset_locks"),
     *("commands", "command_inbox", "command_results"),
 )
 GRANTS = {
@@ -21,6 +21,7 @@ GRANTS = {
         "heads",
         "keys",
         "cell_candidates",
+        "break_lock",
     },
     "setpoint_broker": {
         *("host_dead", "dead_hosts", "sandbox_register", "sandbox_seen", "sandbox_gone", "sandboxes", "hosts"),
@@ -41,6 +42,7 @@ async def busy_session(w: World, tenant: str) -> None:
     result = {"command_id": command, "lane": 1, "status": "succeeded"}
     generation = {"n": 1, "resources": "r", "files": "f"}
     await w.write(owned, ack=[[1, 1]], results=[result], generation=generation, assets=[{"name": "a", "doc": {}}])
+    await w.write(owned, take=[{"key": "k", "execution": new_id()}])
 
 
 async def test_a_tenant_sees_its_own_rows_and_no_others(w: World) -> None:

@@ -77,6 +77,18 @@ def test_bad_payloads(kind: str, payload: object, code: str) -> None:
     assert refused.value.code == code
 
 
+def test_a_notice_is_read_from_an_inbox_and_taken_from_no_client() -> None:
+    payload = {"key": "k", "execution_id": "e", "by": "key 1", "reason": "r"}
+    assert command.parse_row("lock_broken", payload) == command.LockBroken("k", "e", "key 1", "r")
+    assert command.parse_row("halt", {}) == command.Halt()
+    assert command.lane_of("lock_broken") == LANE_CONTROL
+    for parse in (command.parse_command, command.parse_row):
+        with pytest.raises(Problem):
+            parse("lock_broken", {"key": "k"})
+    with pytest.raises(Problem):
+        command.parse_command("lock_broken", payload)
+
+
 def test_every_type_has_a_good_example_and_a_lane() -> None:
     assert {kind for kind, _, _ in GOOD} == set(command.TYPES)
     control = {kind for kind in command.TYPES if command.lane_of(kind) == LANE_CONTROL}

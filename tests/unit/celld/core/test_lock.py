@@ -168,3 +168,68 @@ def test_a_start_that_takes_a_lock_names_it_in_the_decision() -> None:
     taking = decide(world.state, Tick(), started.at)
     assert taking.takes == (LockChange("warehouse", run.start.execution_id),)
     assert [event.type for event in taking.events] == ["sync.started"]
+
+
+def test_a_start_names_for_how_long_its_lock_may_not_be_broken() -> None:
+    world = World(project(asset("a", pairs=[pair(lock="warehouse")]), lock_ttl_s=120.0))
+    world.hold("warehouse")
+    world.run(5)
+    world.foreign.clear()
+    waiting = world.state.assets["a"].sync
+    assert waiting is not None
+    decision = decide(world.state, Tick(), waiting.lock_at)
+    assert [(change.key, change.ttl_s) for change in decision.takes] == [("warehouse", 120.0)]
+
+
+def test_a_broken_lock_is_recorded_and_what_ran_under_it_goes_on_without_it() -> None:
+    world = World(project(locked("a")))
+    world.run(5)
+    execution_id = world.break_lock("warehouse")
+    (told,) = world.events("lock.broken", "a")
+    assert told.execution_id == execution_id
+    assert told.data == {"key": "warehouse", "by": "key 1", "reason": "stuck"}
+    world.hold("warehouse")
+    world.run(60)
+    assert [event.type for event in world.log if event.execution_id == execution_id][-1] == "sync.succeeded"
+    assert world.known() == {"a": "ready"}
+    assert world.foreign == {"warehouse": "other/execution"}
+
+
+def test_who_waits_for_a_broken_lock_in_the_same_session_begins_at_once() -> None:
+    world = World(project(locked("a"), locked("b")))
+    world.sync_s["a"] = 500
+    world.run(20)
+    assert [event.asset for event in world.events("sync.started")] == ["a"]
+    world.break_lock("warehouse")
+    world.run(1)
+    assert [event.asset for event in world.events("sync.started")] == ["a", "b"]
+
+
+def test_a_sync_that_never_began_does_not_begin_without_its_lock() -> None:
+    world = World(project(locked("a")))
+    world.run(5)
+    world.break_lock("warehouse")
+    world.crash(lambda execution_id: "never_seen")
+    world.run(1)
+    (skipped,) = world.events("sync.skipped", "a")
+    assert (skipped.data["reason"], "cooldown_until" in skipped.data) == ("lock", True)
+    world.run(120)
+    assert world.counts("a")[1] == 2
+    assert world.known() == {"a": "ready"}
+
+
+def test_a_notice_that_comes_after_the_end_or_while_the_session_closes_takes_nothing() -> None:
+    world = World(project(locked("a")))
+    world.run(5)
+    world.command("close")
+    execution_id = world.break_lock("warehouse")
+    world.run(5)
+    assert world.state.closed
+    assert [event.execution_id for event in world.events("lock.broken")] == [execution_id]
+    again = World(project(locked("a")))
+    again.run(5)
+    over = again.state.locks["warehouse"]
+    again.run(60)
+    again.command("lock_broken", {"key": "warehouse", "execution_id": over})
+    assert again.locks == {}
+    assert [event.asset for event in again.events("lock.broken")] == [None]

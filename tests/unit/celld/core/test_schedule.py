@@ -179,4 +179,4 @@ def test_every_event_type_is_known_to_the_fold_and_no_other() -> None:
         assert evolve(state, Event(1, kind, 0, "s", (1, 1))).head_seq == 1
 
 
-_WITH_STATE = {"asset", "sync", "evaluation", "command", "tool", "resources", "workspace", "halt"}
+_WITH_STATE = {"asset", "sync", "evaluation", "command", "tool", "resources", "workspace", "halt", "lock"}

@@ -69,11 +69,12 @@ def test_assets_and_locks_are_passed_on() -> None:
     body = made(
         NewEvent("sync.started", {}, asset="a", execution_id="x"),
         assets=(AssetDoc("a", {"known": "ready"}), AssetDoc("b", None)),
-        takes=(LockChange("k", "x"),),
+        takes=(LockChange("k", "x", 60.0),),
         gives=(LockChange("l", "y"),),
     )
     assert body["assets"] == [{"name": "a", "doc": {"known": "ready"}}, {"name": "b", "doc": None}]
-    assert (body["take"], body["give"]) == ([{"key": "k", "execution": "x"}], [{"key": "l", "execution": "y"}])
+    assert body["take"] == [{"key": "k", "execution": "x", "ttl_s": 60.0}]
+    assert body["give"] == [{"key": "l", "execution": "y"}]
     assert body["events"][0]["asset"] == "a" and body["events"][0]["execution_id"] == "x"
 
 
