@@ -47,7 +47,7 @@ def start_run(state: State, execution: Execution, *, seq_offset: int = 0, seq: i
         execution.asset,
         seq_offset,
         seq,
-        execution.settings.orphan_timeout_s,
+        (execution.sync.orphan_timeout_s if execution.sync else None) or execution.settings.orphan_timeout_s,
     )
 
 

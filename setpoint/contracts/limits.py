@@ -37,10 +37,14 @@ PROJECT_FILES_MAX: Final = 2000
 PROJECT_PATH_BYTES_MAX: Final = 512
 ASSETS_MAX: Final = 10_000
 FAULTS_MAX: Final = 200
+VARIABLES_MAX: Final = 100  # given with a project
+VARIABLE_BYTES_MAX: Final = 8 * KIB  # of a value
+QUERY_BYTES_MAX: Final = 64 * KIB  # of a SQL condition
 ARGUMENT_BYTES_MAX: Final = 128 * KIB - 1  # Linux: MAX_ARG_STRLEN, less its NUL
 COMPILED_ASSET_BYTES_MAX: Final = 1 * MIB
 COMPILED_BYTES_MAX: Final = 32 * MIB
 COMPILE_INPUT_BYTES_MAX: Final = 16 * MIB
+DBT_MANIFESTS_BYTES_MAX: Final = 32 * MIB  # of a project, beside that: about 3,000 models with their compiled SQL
 COMPILE_MEMORY_BYTES_MAX: Final = 1024 * MIB
 COMPILE_S_MAX: Final = 5.0
 COMPILE_QUEUE_MAX: Final = 32
@@ -106,6 +110,9 @@ assert OUTPUT_TAIL_BYTES * 2 < EVENT_BYTES_MAX, "both tails of a step fit its ev
 assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX
 assert (LEDGER_RUNS_PER_SESSION_MAX + RUNS_PER_HOST_MAX) * 64 < LINK_FRAME_BYTES_MAX, "the answer of a fence fits"
 assert MANIFEST_FILE_BYTES_MAX < REQUEST_BYTES_MAX <= BLOB_BYTES_MAX
+assert VARIABLES_MAX * (VARIABLE_BYTES_MAX + 256) < REQUEST_BYTES_MAX, "the variables fit the request that gives them"
+assert COMPILE_QUEUE_MAX * (COMPILE_INPUT_BYTES_MAX + DBT_MANIFESTS_BYTES_MAX) <= 1536 * MIB, "what waits fits in it"
+assert QUERY_BYTES_MAX < ARGUMENT_BYTES_MAX, "a query is never what makes a step too large"
 assert ARGUMENT_BYTES_MAX < COMPILED_ASSET_BYTES_MAX < LINK_FRAME_BYTES_MAX, "the steps of a run fit its frame"
 assert min(CELL_FRAME_BYTES_MAX, BLOB_BYTES_MAX) > COMPILED_BYTES_MAX, "a compiled set is a blob and crosses the pipe"
 assert LEASE_TTL_S < ORPHAN_TIMEOUT_S, "an orphan outlives the lease, so that it can be adopted"

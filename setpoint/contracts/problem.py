@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 TYPE_PREFIX: Final = "https://setpoint.dev/problems/"
 
@@ -62,7 +62,7 @@ class Fault:
     """One thing wrong in what a person wrote, and where: ``line`` and ``column`` count from 1, 0 means unknown.
 
     ``code`` is stable and finer than a problem code, e.g. ``yaml.duplicate-key``; ``pointer`` is an RFC 6901 pointer
-    into a JSON body; ``hint`` says what to type instead.
+    into a JSON body; ``hint`` says what to type instead. A warning is about something that is accepted all the same.
     """
 
     code: str
@@ -72,6 +72,7 @@ class Fault:
     column: int = 0
     pointer: str = ""
     hint: str = ""
+    severity: Literal["error", "warning"] = "error"
 
     def as_json(self) -> dict[str, object]:
         """Return the fault as the ``errors[]`` element of a problem document, empty fields left out."""
@@ -83,6 +84,7 @@ class Fault:
             "column": self.column,
             "pointer": self.pointer,
             "hint": self.hint,
+            "severity": "" if self.severity == "error" else self.severity,
         }
         return {key: value for key, value in fields.items() if value}
 

@@ -8,6 +8,8 @@ that can be killed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,6 +18,7 @@ from pydantic import Field
 from setpoint.contracts.limits import FAULTS_MAX
 from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.check import Checker
+from setpoint.contracts.resource.database import PROFILES_FILE
 from setpoint.contracts.resource.model import CompiledSet, Settings, decode, encode
 from setpoint.contracts.resource.outside import ConnectionFile, IdentityFile, OriginFile
 from setpoint.contracts.resource.registry import AnyFile, Located
@@ -23,8 +26,9 @@ from setpoint.contracts.resource.resolve import resolve
 from setpoint.contracts.resource.settings import ProjectFile, to_settings
 from setpoint.contracts.resource.source import read_source
 from setpoint.contracts.resource.spec import AssetFile, ConditionsFile, SyncFile
-from setpoint.contracts.resource.support import unsupported_faults
+from setpoint.contracts.resource.support import ignored_warnings, unsupported_faults
 from setpoint.contracts.resource.tree import Document, read_documents
+from setpoint.contracts.resource.variable import given_faults
 
 SETTINGS_FILES: Final = ("setpoint.yaml", "nagi.yaml")
 _MISNAMED: Final = ("setpoint.yml", "nagi.yml")
@@ -40,10 +44,12 @@ class CompileResult(msgspec.Struct, frozen=True):
     """Either ``encoded``, the bytes to store (``model.decode`` reads them), or at least one fault.
 
     Faults are sorted by file, line and column, at most limits.FAULTS_MAX and one that says how many were left out.
+    ``warnings`` are about what is accepted all the same, and like them.
     """
 
     encoded: bytes | None = None
     faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
 
     @property
     def compiled(self) -> CompiledSet | None:
@@ -52,44 +58,68 @@ class CompileResult(msgspec.Struct, frozen=True):
 
 
 def is_read(path: str) -> bool:
-    """Tell whether compile wants the file at this path of a project: the settings and everything under resources/."""
-    return path in (*SETTINGS_FILES, *_MISNAMED) or (path.startswith("resources/") and path.endswith((".yaml", ".yml")))
+    """Tell whether compile wants the file at this path of a project: manifests, settings, and the profiles of dbt."""
+    return _is_manifest(path) or path == PROFILES_FILE or path.endswith(f"/{PROFILES_FILE}")
 
 
-def compile_project(files: Mapping[str, bytes]) -> CompileResult:
+def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = MappingProxyType({})) -> CompileResult:
     """Compile a project from its files by POSIX path; files that ``is_read`` does not name are ignored.
 
-    Never raises for what a file contains. The same files give the same bytes.
+    ``variables`` are what ``${NAME}`` stands for in environments. Never raises for what a file or a variable contains.
+    The same files and variables give the same bytes.
     """
-    faults = [*_faults_of_names(files)]
+    said = _Said()
+    said.add(_faults_of_names(files))
+    said.add(given_faults(variables))
     settings, complete = Settings(), True
     located: list[Located] = []
-    for path in sorted(path for path in files if is_read(path) and path not in _MISNAMED):
-        if len(faults) > FAULTS_MAX:
+    for path in sorted(path for path in files if _is_manifest(path) and path not in _MISNAMED):
+        if said.enough:
             break
         source = read_source(path, files[path])
         if isinstance(source, Fault):
-            faults.append(source)
+            said.add([source])
             complete = False
             continue
         documents, found = read_documents(source)
         documents = tuple(document for document in documents if document.value is not None)
-        faults.extend(found)
+        said.add(found)
         complete = complete and (bool(documents) or not found)
         if path in SETTINGS_FILES:
-            settings = _read_settings(documents, faults) or settings
+            settings = _read_settings(documents, said) or settings
         else:
-            located.extend(_read_resources(documents, faults))
+            located.extend(_read_resources(documents, said))
             if not documents and not found:
                 message = "there is no resource in this file"
-                faults.append(Fault("project.empty-file", message, path, 1, 1, hint="delete the file"))
-    if len(faults) > FAULTS_MAX:
-        return CompileResult(faults=_presentable(faults))
-    assets, found = resolve(located, complete=complete)
-    faults.extend(found)
-    if faults:
-        return CompileResult(faults=_presentable(faults))
-    return CompileResult(encoded=encode(CompiledSet(assets=assets, settings=settings)))
+                said.add([Fault("project.empty-file", message, path, 1, 1, hint="delete the file")])
+    if said.enough:
+        return said.result(None)
+    _point_at_what_is_ignored(located, located, said)
+    resolved = resolve(located, files, variables, complete=complete)
+    said.add(resolved.faults)
+    said.add(resolved.warnings)
+    return said.result(CompiledSet(assets=dict(resolved.assets), settings=settings))
+
+
+@dataclass
+class _Said:
+    """Everything there is to say of a project."""
+
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+
+    @property
+    def enough(self) -> bool:
+        """Tell whether there are more faults than are ever shown."""
+        return len(self.faults) > FAULTS_MAX
+
+    def add(self, found: Iterable[Fault]) -> None:
+        for fault in found:
+            (self.warnings if fault.severity == "warning" else self.faults).append(fault)
+
+    def result(self, compiled: CompiledSet | None) -> CompileResult:
+        encoded = encode(compiled) if compiled is not None and not self.faults else None
+        return CompileResult(encoded, _presentable(self.faults), _presentable(self.warnings))
 
 
 def json_schemas() -> Mapping[str, Mapping[str, Any]]:
@@ -111,29 +141,48 @@ def _faults_of_names(files: Mapping[str, bytes]) -> Iterable[Fault]:
         yield Fault("project.empty", f"there is no {wanted}", hint="is this the directory of a project?")
 
 
-def _read_settings(documents: tuple[Document, ...], faults: list[Fault]) -> Settings | None:
-    faults.extend(extra.fault("yaml.documents", "a settings file has one document", ()) for extra in documents[1:])
+def _is_manifest(path: str) -> bool:
+    return path in (*SETTINGS_FILES, *_MISNAMED) or (path.startswith("resources/") and path.endswith((".yaml", ".yml")))
+
+
+def _read_settings(documents: tuple[Document, ...], said: _Said) -> Settings | None:
+    said.add(extra.fault("yaml.documents", "a settings file has one document", ()) for extra in documents[1:])
     if not documents:
         return None
-    faults.extend(unsupported_faults(documents[0], "settings"))
+    said.add(unsupported_faults(documents[0], "settings"))
+    said.add(ignored_warnings(documents[0], "settings"))
     value, found = _settings.check(documents[0])
-    faults.extend(found)
+    said.add(found)
     return None if value is None else to_settings(value)
 
 
-def _read_resources(documents: tuple[Document, ...], faults: list[Fault]) -> Iterable[Located]:
+def _read_resources(documents: tuple[Document, ...], said: _Said) -> Iterable[Located]:
     for document in documents:
-        if len(faults) > FAULTS_MAX:
+        if said.enough:
             return
-        value, found = _resources.check(document)
-        faults.extend(found)
-        located = Located(document, value)
-        faults.extend(unsupported_faults(document, located.kind))
-        yield located
+        yield _checked(document, said)
+
+
+def _checked(document: Document, said: _Said) -> Located:
+    value, found = _resources.check(document)
+    said.add(found)
+    located = Located(document, value)
+    if value is not None:
+        said.add(unsupported_faults(document, located.kind))
+    return located
+
+
+def _point_at_what_is_ignored(written: Iterable[Located], final: Iterable[Located], said: _Said) -> None:
+    """Warn of what has no meaning in resources that a person wrote and that were not joined with those of an Origin."""
+    as_written = {id(located.document) for located in written}
+    for located in final:
+        if id(located.document) in as_written and located.value is not None:
+            said.add(ignored_warnings(located.document, located.kind))
 
 
 def _presentable(faults: list[Fault]) -> tuple[Fault, ...]:
     unique = sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.column, fault.code, fault.message))
     if len(unique) <= FAULTS_MAX:
         return tuple(unique)
-    return (*unique[:FAULTS_MAX], Fault("too-many-faults", f"there are more; the first {FAULTS_MAX} are shown"))
+    more = Fault("too-many-faults", f"there are more; the first {FAULTS_MAX} are shown", severity=unique[0].severity)
+    return (*unique[:FAULTS_MAX], more)

@@ -13,6 +13,10 @@ def nearest_hint(word: str, candidates: Collection[str]) -> str:
     """Return ``did you mean 'x'?``, or the few candidates there are, or nothing. Its cost is bounded."""
     if len(word) > _WORD_CHARS_MAX or not candidates:
         return ""
+    folded = word.casefold()
+    same = [name for name in candidates if len(name) == len(word) and name.casefold() == folded]
+    if same:
+        return f"did you mean {min(same)!r}?"
     close = [name for name in candidates if abs(len(name) - len(word)) <= 3]
     if len(close) > _CANDIDATES_MAX:
         close = [name for name in close if name[:1] == word[:1] and name[-1:] == word[-1:]]

@@ -12,27 +12,33 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from setpoint.contracts.limits import PROJECT_PATH_BYTES_MAX
-from setpoint.contracts.resource.scalars import Env, Shape, Text, Timeout, not_empty
+from setpoint.contracts.resource.scalars import Env, Interval, Shape, Text, Timeout, not_empty
 from setpoint.contracts.resource.source import excerpt
 from setpoint.contracts.resource.spec import ApiVersion, Metadata
 
 _SCHEME: Final = re.compile(r"[A-Za-z0-9+._-]*:")
 
 
-def inner_path(text: str) -> str:
+def inner_path(text: str, directory: str | None = None) -> str:
     """Return a path below the project in its plain form (``./a//b`` is ``a/b``; the project itself is ``.``).
 
-    Raises ValueError with what would be right for any that could lead elsewhere: absolute, with ``..``, a URL.
+    Relative to ``directory`` of the project a path may go up by ``..``, else it has none. Raises ValueError with what
+    would be right for any that leads elsewhere.
     """
-    parts = [part for part in text.split("/") if part not in ("", ".")]
     if not text or text.startswith(("/", "~")):
         raise ValueError(f"{excerpt(text)} is not relative to the project")
-    if ".." in parts or "\\" in text:
-        raise ValueError(f"{excerpt(text)} may lead out of the project: it has '..' or '\\'")
     if _SCHEME.match(text):
         raise ValueError(f"{excerpt(text)} is not a file of the project")
     if not text.isprintable() or len(text.encode()) > PROJECT_PATH_BYTES_MAX:
         raise ValueError(f"a path has at most {PROJECT_PATH_BYTES_MAX} bytes, all printable")
+    parts = [] if directory in (None, ".") else str(directory).split("/")
+    for part in text.split("/"):
+        if part == ".." and directory is not None and parts:
+            parts.pop()
+        elif part == ".." or "\\" in part:
+            raise ValueError(f"{excerpt(text)} may lead out of the project: it has '..' or '\\'")
+        elif part not in ("", "."):
+            parts.append(part)
     return "/".join(parts) or "."
 
 
@@ -163,14 +169,14 @@ class IdentityFile(Shape):
 
 
 class DefaultSync(Shape):
-    """The sync of every asset of an Origin that has none of its own."""
+    """The sync of every model of an Origin, instead of ``dbt run``."""
 
     sync: str
     with_: dict[str, str] = Field(default_factory=dict, alias="with")
 
 
 class OriginSpec(Shape):
-    """A project of another tool that is read into assets."""
+    """A project of another tool that is read into assets. ``interval``: look at its tests this often."""
 
     type: Literal["DBT"]
     connection: Text
@@ -178,6 +184,7 @@ class OriginSpec(Shape):
     default_sync: DefaultSync | None = None
     auto_sync: bool | None = None
     env: Env = Field(default_factory=dict)
+    interval: Interval | None = None
 
 
 class OriginFile(Shape):

@@ -84,6 +84,10 @@ class Registry:
             if isinstance(located.value, shape):
                 yield located.document, located.value
 
+    def document(self, kind: str, name: str) -> Document:
+        """Return the document of a resource that was found. Raises KeyError when there is none."""
+        return self._by_kind[kind][name].document
+
     def find(self, kind: str, name: str, document: Document, path: Path, shape: type[F]) -> F | None:
         """Return the resource that ``path`` of ``document`` refers to; None and a fault when there is none."""
         located = self._by_kind.get(kind, {}).get(name)

@@ -5,8 +5,8 @@ Called by compile with resources whose shape is right. Reports every fault it fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -20,43 +20,51 @@ from setpoint.contracts.limits import (
 )
 from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.graph import cycles
-from setpoint.contracts.resource.inline import Text, commands, condition_texts, inline_pair, sync_texts
+from setpoint.contracts.resource.inline import Filling, commands, inline_pair
 from setpoint.contracts.resource.model import CompiledAsset, Pair
+from setpoint.contracts.resource.parts import Parts
+from setpoint.contracts.resource.probing import Probing
 from setpoint.contracts.resource.registry import Located, Registry
 from setpoint.contracts.resource.source import excerpt
-from setpoint.contracts.resource.spec import AssetFile, AutoSync, ConditionsFile, OnDrift, SyncFile
-from setpoint.contracts.resource.support import VARIABLES_NOT_YET, unsupported
+from setpoint.contracts.resource.spec import AssetFile, AssetSpec, AutoSync, ConditionsFile, OnDrift, SyncFile
 from setpoint.contracts.resource.template import SYNC_PREFIX, Expander, template_faults, variables
 from setpoint.contracts.resource.tree import Document, Path
 
 _CYCLE_NAMES_SHOWN = 20
 
 
-def resolve(resources: Iterable[Located], *, complete: bool) -> tuple[dict[str, CompiledAsset], tuple[Fault, ...]]:
-    """Compile all assets by name, sorted. ``complete`` False: some file is missing, so names that are not there may be
-    in it and are not reported. The assets are whole only when there is no fault.
+@dataclass(frozen=True)
+class Resolved:
+    """All assets by name, sorted, which are whole only when there is no fault; and everything there is to say."""
+
+    assets: Mapping[str, CompiledAsset]
+    faults: Sequence[Fault]
+    warnings: Sequence[Fault]
+
+
+def resolve(
+    resources: Iterable[Located], files: Mapping[str, bytes], given: Mapping[str, str], *, complete: bool
+) -> Resolved:
+    """Compile all assets. ``files`` are those of the project, ``given`` the variables that came with it.
+
+    ``complete`` False: some file could not be read, so names that are not there may be in it and are not reported.
     """
     registry = Registry(complete)
     registry.register(resources)
-    resolver = _Resolver(registry)
-    resolver.check_texts()
+    parts = Parts(registry, files, given)
+    parts.check()
+    resolver = _Resolver(registry, parts, Probing(registry, parts))
     assets = resolver.assets()
-    return assets, tuple(registry.faults)
+    return Resolved(assets, registry.faults, (*parts.warnings, *resolver.warnings))
 
 
 @dataclass
 class _Resolver:
     registry: Registry
+    parts: Parts
+    probing: Probing
     bytes_left: int = COMPILED_BYTES_MAX
-    used_variables: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-
-    def check_texts(self) -> None:
-        """Check what can be said of Conditions and Syncs whoever uses them, and note the variables each uses."""
-        for document, conditions in self.registry.each("Conditions", ConditionsFile):
-            self._check_resource(document, "Conditions", conditions.metadata.name, list(condition_texts(conditions)))
-            self._check_condition_names(document, conditions)
-        for document, sync in self.registry.each("Sync", SyncFile):
-            self._check_resource(document, "Sync", sync.metadata.name, list(sync_texts(sync)))
+    warnings: list[Fault] = field(default_factory=list)
 
     def assets(self) -> dict[str, CompiledAsset]:
         """Compile every sound asset, then look for cycles."""
@@ -76,37 +84,23 @@ class _Resolver:
         self._check_cycles()
         return compiled
 
-    def _check_resource(self, document: Document, kind: str, name: str, texts: list[Text]) -> None:
-        self.used_variables[kind, name] = frozenset().union(*(variables(text) for _, text in texts))
-        for path, text in texts:
-            for message in template_faults(text):
-                hint = "known are asset.name, asset.modelName and sync.KEY"
-                self._add(document.fault("unknown-template-variable", message, path, hint))
-            if path[-2] == "env" and "${" in text:
-                self._add(unsupported(document, path, VARIABLES_NOT_YET))
-
-    def _check_condition_names(self, document: Document, conditions: ConditionsFile) -> None:
-        seen: set[str] = set()
-        for index, condition in enumerate(conditions.spec):
-            if condition.name in seen:
-                message = f"there is another condition named {excerpt(condition.name)}"
-                self._add(document.fault("duplicate-name", message, ("spec", index, "name")))
-            seen.add(condition.name)
-            if condition.timezone is not None and condition.check_at is None:
-                message = "timezone says by which clock checkAt goes, and there is no checkAt"
-                self._add(document.fault("wrong-value", message, ("spec", index, "timezone"), at_key=True))
-
     def _asset(self, document: Document, written: AssetFile) -> CompiledAsset | None:
         spec, name = written.spec, written.metadata.name
         faults_before = len(self.registry.faults)
         for index, upstream in enumerate(spec.upstreams):
             self.registry.find("Asset", upstream, document, ("spec", "upstreams", index), AssetFile)
         model_name = spec.model_name or name
-        expander = Expander({"asset.name": name, "asset.modelName": model_name}, COMPILED_ASSET_BYTES_MAX)
-        ttl_s = spec.evaluate_cache_ttl
-        pairs = [self._pair(document, index, entry, expander, ttl_s) for index, entry in enumerate(spec.on_drift)]
+        values = {"asset.name": name, "asset.modelName": model_name}
+        filling = Filling(
+            Expander(values, COMPILED_ASSET_BYTES_MAX, self.parts.given),
+            self.parts.identities,
+            model_name,
+            self.probing.database(document, spec),
+            spec.evaluate_cache_ttl,
+        )
+        pairs = [self._pair(document, index, written, filling) for index in range(len(spec.on_drift))]
         whole = tuple(pair for pair in pairs if pair is not None)
-        self._check_asset(document, written, whole)
+        self._check_asset(document, written, pairs)
         if len(self.registry.faults) > faults_before or len(whole) < len(pairs):
             return None
         auto = spec.auto_sync
@@ -133,7 +127,7 @@ class _Resolver:
             return None
         return msgspec.structs.replace(compiled, digest=sha256_hex(content))
 
-    def _check_asset(self, document: Document, written: AssetFile, pairs: tuple[Pair, ...]) -> None:
+    def _check_asset(self, document: Document, written: AssetFile, pairs: Sequence[Pair | None]) -> None:
         """Check what holds across the pairs of an asset."""
         spec = written.spec
         if spec.upstream_policy is not None and not spec.on_drift:
@@ -144,10 +138,17 @@ class _Resolver:
             message = f"no pair of this asset has the sync {excerpt(spec.on_upstream)}"
             hint = f"its syncs are {', '.join(syncs)}" if syncs and len(syncs) <= _CYCLE_NAMES_SHOWN else ""
             self._add(document.fault("unknown-reference", message, ("spec", "onUpstream"), hint))
+        conditions = [condition for pair in pairs if pair is not None for condition in pair.conditions]
+        timed = any(condition.interval_s or condition.check_at for condition in conditions)
+        if conditions and not timed and not spec.upstreams and not _is_evaluated_on_change(spec):
+            message = "after its first evaluation nothing will look at this asset by itself"
+            hint = "give a condition an interval or checkAt"
+            self.warnings.append(document.warning("never-due", message, ("metadata", "name"), hint))
         seen: set[str] = set()
         for index, pair in enumerate(pairs):
-            twice = [condition.name for condition in pair.conditions if condition.name in seen]
-            seen.update(condition.name for condition in pair.conditions)
+            names = [] if pair is None else [condition.name for condition in pair.conditions]
+            twice = [name for name in names if name in seen]
+            seen.update(names)
             if twice:
                 message = f"the asset has another condition named {excerpt(twice[0])} in a pair above"
                 self._add(document.fault("duplicate-name", message, ("spec", "onDrift", index, "conditions")))
@@ -155,11 +156,10 @@ class _Resolver:
             message = f"an asset has at most {RUN_STEPS_MAX - 3} conditions; this one has {len(seen)}"
             self._add(document.fault("too-large", message, ("spec", "onDrift"), at_key=True))
 
-    def _pair(
-        self, document: Document, index: int, entry: OnDrift, asset_texts: Expander, ttl_s: float | None
-    ) -> Pair | None:
+    def _pair(self, document: Document, index: int, asset: AssetFile, filling: Filling) -> Pair | None:
         path: Path = ("spec", "onDrift", index)
-        texts = self._with_values(document, path, entry, asset_texts)
+        entry = asset.spec.on_drift[index]
+        texts = self._with_values(document, path, entry, filling.texts)
         conditions = self.registry.find("Conditions", entry.conditions, document, (*path, "conditions"), ConditionsFile)
         sync = None
         if entry.sync is not None:
@@ -167,13 +167,16 @@ class _Resolver:
         if conditions is None or (sync is None and entry.sync is not None):
             return None
         self._check_variables(document, path, entry, texts.values)
-        compiled = inline_pair(conditions, sync, texts, ttl_s)
-        asset_texts.chars_left = texts.chars_left
+        self.probing.check_needs(document, path, asset.spec, conditions)
+        compiled = inline_pair(conditions, sync, replace(filling, texts=texts))
+        filling.texts.chars_left = texts.chars_left
         if texts.overflown:
             message = f"with its templates filled in, the asset is larger than {COMPILED_ASSET_BYTES_MAX} bytes"
             self._add(document.fault("too-large", message, path))
-        else:
-            self._check_commands(document, path, entry, compiled)
+            return None
+        self._check_commands(document, path, entry, compiled)
+        if filling.database is not None:
+            self.probing.check_pair(asset.metadata.name, conditions, compiled, frozenset(texts.values.values()))
         return compiled
 
     def _with_values(self, document: Document, path: Path, entry: OnDrift, asset_texts: Expander) -> Expander:
@@ -189,13 +192,13 @@ class _Resolver:
                 hint = "known here are asset.name and asset.modelName"
                 self._add(document.fault("unknown-template-variable", message, place, hint))
             values[SYNC_PREFIX + key] = asset_texts.expand(text)
-        return Expander(values, asset_texts.chars_left)
+        return Expander(values, asset_texts.chars_left, asset_texts.given)
 
     def _check_variables(self, document: Document, path: Path, entry: OnDrift, values: Mapping[str, str]) -> None:
         """Report variables of a used resource that ``with`` does not give."""
         used = [("Conditions", entry.conditions)] + ([("Sync", entry.sync)] if entry.sync is not None else [])
         for kind, name in used:
-            for variable in sorted(self.used_variables.get((kind, name), frozenset()) - values.keys()):
+            for variable in sorted(self.parts.used_variables.get((kind, name), frozenset()) - values.keys()):
                 if variable.startswith(SYNC_PREFIX):
                     key = variable.removeprefix(SYNC_PREFIX)
                     message = f"{kind} {excerpt(name)} uses {excerpt(variable)}, which this entry does not give"
@@ -213,7 +216,9 @@ class _Resolver:
                 self._add(document.fault("wrong-value", message, path))
             for key, text in entry.with_.items():
                 if "${" in text and any(text in value for _, value in command.env):
-                    self._add(unsupported(document, (*path, "with", key), VARIABLES_NOT_YET))
+                    message = "what a template brings in is not looked at again: this ${ stays as it is"
+                    hint = "write it in env of the Sync or the Conditions"
+                    self.warnings.append(document.warning("literal-variable", message, (*path, "with", key), hint))
 
     def _check_cycles(self) -> None:
         written = {asset.metadata.name: (document, asset) for document, asset in self.registry.each("Asset", AssetFile)}
@@ -229,3 +234,7 @@ class _Resolver:
 
     def _add(self, fault: Fault) -> None:
         self.registry.faults.append(fault)
+
+
+def _is_evaluated_on_change(spec: AssetSpec) -> bool:
+    return isinstance(spec.auto_sync, AutoSync) and spec.auto_sync.on_change

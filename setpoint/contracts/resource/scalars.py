@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from setpoint.contracts.ids import NAME
-from setpoint.contracts.limits import STEP_TIMEOUT_S_MAX
+from setpoint.contracts.limits import LEASE_TTL_S, STEP_TIMEOUT_S_MAX
 from setpoint.contracts.resource.cron import comes, timezones
 from setpoint.contracts.resource.duration import parse_duration_s
 from setpoint.contracts.resource.nearest import nearest_hint
@@ -50,6 +50,13 @@ def _interval(seconds: float) -> float:
 def _timeout(seconds: float) -> float:
     if not 0 < seconds <= STEP_TIMEOUT_S_MAX:
         text = f"a timeout is more than 0 and at most {STEP_TIMEOUT_S_MAX / 3600:g}h"
+        raise PydanticCustomError("bad-duration", "{text}", {"text": text})
+    return seconds
+
+
+def _beyond_lease(seconds: float) -> float:
+    if seconds <= LEASE_TTL_S:
+        text = f"orphanTimeout is more than {LEASE_TTL_S:g}s, the life of a lease, so that a run can be adopted"
         raise PydanticCustomError("bad-duration", "{text}", {"text": text})
     return seconds
 
@@ -116,6 +123,7 @@ _TIME_SCHEMA: Final[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "i
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_TIME_SCHEMA)]
 Interval = Annotated[float, BeforeValidator(_duration), AfterValidator(_interval), WithJsonSchema(_TIME_SCHEMA)]
 Timeout = Annotated[float, BeforeValidator(_duration), AfterValidator(_timeout), WithJsonSchema(_TIME_SCHEMA)]
+OrphanTimeout = Annotated[Timeout, AfterValidator(_beyond_lease)]
 Name = Annotated[str, AfterValidator(_name)]
 Title = Annotated[str, AfterValidator(_title)]
 Text = Annotated[str, Field(min_length=1)]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from setpoint.contracts.limits import LEASE_TTL_S
 from setpoint.contracts.resource.model import Settings
-from setpoint.contracts.resource.scalars import Duration, Shape, Text, Timeout
+from setpoint.contracts.resource.scalars import Duration, OrphanTimeout, Shape, Text, Timeout
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
@@ -39,13 +37,6 @@ class _Export(Shape):
     timeout: Timeout | None = None
 
 
-def _beyond_lease(seconds: float) -> float:
-    if seconds <= LEASE_TTL_S:
-        text = f"orphanTimeout is more than {LEASE_TTL_S:g}s, the life of a lease, so that a run can be adopted"
-        raise PydanticCustomError("bad-duration", "{text}", {"text": text})
-    return seconds
-
-
 class ProjectFile(Shape):
     """The settings file of a project. Every key is optional, and so is the file."""
 
@@ -55,7 +46,7 @@ class ProjectFile(Shape):
     max_consecutive_sync_failures: _Count = 3
     cooldown_initial_secs: _Seconds = 30
     cooldown_max_secs: _Seconds = 1800
-    orphan_timeout: Annotated[Timeout, AfterValidator(_beyond_lease)] = 600.0
+    orphan_timeout: OrphanTimeout = 600.0
     backend: _Backend | None = None
     state_dir: Text | None = None
     nagi_dir: Text | None = None
@@ -63,7 +54,7 @@ class ProjectFile(Shape):
     export: _Export | None = None
     termination_grace_period_seconds: Annotated[int, Field(ge=0)] | None = None
     max_controllers: _Count | None = None
-    lock_ttl_seconds: _Seconds | None = None
+    lock_ttl_seconds: _Seconds = 3600
     lock_retry_interval_seconds: _Seconds = 900
     lock_retry_max_attempts: _Count = 3
 
@@ -83,6 +74,7 @@ def to_settings(written: ProjectFile) -> Settings:
         "orphan_timeout_s": written.orphan_timeout,
         "lock_retry_interval_s": float(written.lock_retry_interval_seconds),
         "lock_retry_max_attempts": written.lock_retry_max_attempts,
+        "lock_ttl_s": float(written.lock_ttl_seconds),
     }
     defaults = Settings()
     return msgspec.structs.replace(defaults, **{k: v for k, v in values.items() if v != getattr(defaults, k)})

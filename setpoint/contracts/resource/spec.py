@@ -18,6 +18,7 @@ from setpoint.contracts.resource.scalars import (
     Interval,
     ListOf,
     Name,
+    OrphanTimeout,
     Shape,
     Text,
     Timeout,
@@ -126,7 +127,7 @@ class SyncSpec(Shape):
     timeout: Timeout | None = None
     identity: str | None = None
     lock_key: Title | None = None
-    orphan_timeout: Timeout | None = None
+    orphan_timeout: OrphanTimeout | None = None
 
 
 class AssetFile(Shape):

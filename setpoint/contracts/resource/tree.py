@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import yaml
@@ -64,6 +64,33 @@ class Document:
         """Make a fault at a value of this document, or at its key."""
         key, value = self.places[self.nearest(path)]
         return self.source.fault(code, message, key if at_key else value, hint)
+
+    def warning(self, code: str, message: str, path: Path, hint: str = "", *, at_key: bool = False) -> Fault:
+        """Make the fault of something that is accepted all the same."""
+        return replace(self.fault(code, message, path, hint, at_key=at_key), severity="warning")
+
+    def fault_inside(self, code: str, message: str, path: Path, line: int, column: int) -> Fault:
+        """Make a fault at a line and column (from 1) of the text at ``path``, or where that begins if it is folded."""
+        start = self.places[self.nearest(path)][1]
+        return self.source.fault(code, message, start + self._distance(path, start, line, column))
+
+    def _distance(self, path: Path, start: int, line: int, column: int) -> int:
+        """Return how many characters of the source lie between the start of a text and a place in it."""
+        value: Any = self.value
+        for part in self.nearest(path):
+            value = value[part]
+        lines = value.split("\n") if isinstance(value, str) else []
+        if not 0 < line <= len(lines):
+            return 0
+        written = self.source.text[start:]
+        if written.startswith("|"):
+            source_lines = written.split("\n")
+            first = next((n for n, text in enumerate(lines) if text.strip()), 0)
+            indent = source_lines[first + 1].find(lines[first]) if len(source_lines) > first + 1 else -1
+            return sum(len(text) + 1 for text in source_lines[:line]) + indent + column - 1 if indent >= 0 else 0
+        quoted = written[:1] in ("'", '"')
+        before = sum(len(text) + 1 for text in lines[: line - 1])
+        return quoted + before + column - 1 if written.startswith(value, quoted) else 0
 
 
 class _Refused(Exception):

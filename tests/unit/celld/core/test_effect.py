@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from celld.core.effect import start_run, steps_of, tool_argv
 from celld.core.evaluate import status_of
@@ -64,6 +65,9 @@ def test_the_environment_of_a_step_is_its_own_and_then_what_is_injected() -> Non
 def test_a_start_carries_its_place_and_the_orphan_timeout() -> None:
     effect = start_run(empty("s-1"), SYNCING, seq_offset=3)
     assert (effect.seq_offset, effect.seq, effect.generation, effect.orphan_timeout_s) == (3, 0, 2, 42.0)
+    patient = replace(SYNCING, sync=replace(SYNC, orphan_timeout_s=7.0))
+    assert start_run(empty("s-1"), patient).orphan_timeout_s == 7.0
+    assert start_run(empty("s-1"), replace(SYNCING, sync=None)).orphan_timeout_s == 42.0
 
 
 def run_tool(name: Any, args: dict[str, Any], cwd: Path) -> str:
