@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from celld.core import answer, apply, cancel, fit, lock, select, sync
+from celld.core import answer, apply, cancel, dry_run, fit, lock, select, sync
 from celld.core.turn import Turn
 from setpoint.contracts.cell import Delivered
 from setpoint.contracts.codec import canonical_json
@@ -115,6 +115,11 @@ def _check_syncs(turn: Turn, body: Sync, names: tuple[str, ...]) -> None:
 
 def _take_naming(turn: Turn, row: Delivered, body: Evaluate | Sync) -> None:
     """Accept a command that names assets, with the names unless they are all there are or too many to write down."""
+    if body.dry_run:
+        answer.take(turn, row, payload=row.payload, names=[])
+        found = dry_run.foretell(turn.state, body, select.meant(turn.state, body))
+        answer.end(turn, row.command_id, "succeeded", **found)
+        return
     every = isinstance(body, Evaluate) and not body.select and not body.exclude
     names = None if every else list(select.meant(turn.state, body))
     if not fit.fits([row.payload, names]):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
 from setpoint.cli import context, progress, wait
 
+_NOTHING = "nothing is selected"
 COLUMNS = (
     ("ASSET", "name"),
     ("STATE", "state"),
@@ -19,6 +21,7 @@ COLUMNS = (
 SESSION = click.option("--session", "-s", "named", help="Session name or id (default: the project here).")
 WAIT = click.option("--wait/--no-wait", "waits", default=True, help="Wait until the command has ended.")
 EXCLUDE = click.option("--exclude", "-x", multiple=True, metavar="SELECTOR", help="Leave these assets out.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would run.")
 TIMEOUT = click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
 
 
@@ -79,6 +82,9 @@ def run(named: str | None, kind: str, payload: dict[str, Any], waits: bool, time
             except TimeoutError:
                 context.note(f"setpoint: {kind} has not ended after {timeout:g} s; it goes on")
                 raise click.exceptions.Exit(context.EXIT_TIMEOUT) from None
+    if payload.get("dry_run") and answer["status"] == "succeeded":
+        _foretold(answer["result"])
+        return
     context.emit(answer, (("COMMAND", "command_id"), ("TYPE", "type"), ("STATUS", "status")))
     if waits and answer["status"] != "succeeded":
         message = (answer.get("result") or {}).get("message", "")
@@ -86,20 +92,39 @@ def run(named: str | None, kind: str, payload: dict[str, Any], waits: bool, time
         raise click.exceptions.Exit(context.EXIT_NEGATIVE)
 
 
-def chosen(select: tuple[str, ...], exclude: tuple[str, ...]) -> dict[str, Any]:
+def _foretold(result: dict[str, Any]) -> None:
+    """Print what a dry run says would be done, one asset a row."""
+    assets = result["assets"]
+    rows = [{"asset": item["asset"], "runs": _would_run(item)} for item in assets]
+    context.emit(assets if context.as_json() else rows, (("ASSET", "asset"), ("WOULD RUN", "runs")), empty=_NOTHING)
+    if more := result["count"] - len(assets):
+        context.note(f"and {more} more")
+
+
+def _would_run(item: dict[str, Any]) -> str:
+    conditions = [condition["name"] for condition in item.get("conditions", ())]
+    stages = [f"{stage['stage']}: {shlex.join(stage['args'])}" for stage in item.get("stages", ())]
+    return "; ".join([*conditions, *stages])
+
+
+def chosen(select: tuple[str, ...], exclude: tuple[str, ...], dry_run: bool = False) -> dict[str, Any]:
     """Return the payload of a command that takes selectors."""
-    return {"select": list(select)} | ({"exclude": list(exclude)} if exclude else {})
+    payload: dict[str, Any] = {"select": list(select)}
+    return payload | ({"exclude": list(exclude)} if exclude else {}) | ({"dry_run": True} if dry_run else {})
 
 
 @click.command()
 @click.argument("assets", nargs=-1, metavar="[SELECTOR]...")
 @SESSION
 @EXCLUDE
+@DRY_RUN
 @WAIT
 @TIMEOUT
-def evaluate(assets: tuple[str, ...], named: str | None, exclude: tuple[str, ...], waits: bool, timeout: float) -> None:
+def evaluate(
+    assets: tuple[str, ...], named: str | None, exclude: tuple[str, ...], dry_run: bool, waits: bool, timeout: float
+) -> None:
     """Evaluate the selected assets now (none selected: all). Selectors: name, +name, name+2, label:key=value."""
-    run(named, "evaluate", chosen(assets, exclude), waits, timeout)
+    run(named, "evaluate", chosen(assets, exclude, dry_run), waits or dry_run, timeout)
 
 
 @click.command()
@@ -107,6 +132,7 @@ def evaluate(assets: tuple[str, ...], named: str | None, exclude: tuple[str, ...
 @SESSION
 @EXCLUDE
 @click.option("--stage", "stages", multiple=True, type=click.Choice(["pre", "run", "post"]), help="Only these stages.")
+@DRY_RUN
 @WAIT
 @TIMEOUT
 def sync(
@@ -114,11 +140,13 @@ def sync(
     named: str | None,
     exclude: tuple[str, ...],
     stages: tuple[str, ...],
+    dry_run: bool,
     waits: bool,
     timeout: float,
 ) -> None:
     """Sync the selected assets now, in dependency order, whatever their state."""
-    run(named, "sync", chosen(assets, exclude) | ({"stages": list(stages)} if stages else {}), waits, timeout)
+    payload = chosen(assets, exclude, dry_run) | ({"stages": list(stages)} if stages else {})
+    run(named, "sync", payload, waits or dry_run, timeout)
 
 
 @click.command()

@@ -35,21 +35,27 @@ class Apply(Strict, frozen=True):
 
 
 class Evaluate(Strict, frozen=True):
-    """Evaluate the selected assets (no selector: all). Ends when each has a verdict. Selectors: resource/select.py."""
+    """Evaluate the selected assets (no selector: all). Ends when each has a verdict. Selectors: resource/select.py.
+
+    ``dry_run``: say what would be evaluated, and run nothing.
+    """
 
     select: list[str] = []
     exclude: list[str] = []
+    dry_run: bool = False
 
 
 class Sync(Strict, frozen=True):
     """Sync the selected assets in dependency order. ``stages`` is a subset of pre, run, post; empty means all.
 
-    What a selector brings in beside the assets that it names outright, and has no sync, is left out.
+    What a selector brings in beside the assets that it names outright, and has no sync, is left out. ``dry_run``: say
+    what would run, and run nothing.
     """
 
     select: list[str]
     stages: list[Literal["pre", "run", "post"]] = []
     exclude: list[str] = []
+    dry_run: bool = False
 
 
 class Cancel(Strict, frozen=True):
