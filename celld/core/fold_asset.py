@@ -73,8 +73,7 @@ def _resumed(state: State, event: Event) -> State:
     if asset.direct is None or not schedule.may_sync(asset):
         asset = schedule.owe(replace(asset, retry=None), Look(event.at, event.seq, gated=False, why="resume"))
         return schedule.put(state, asset)
-    state = schedule.put(state, schedule.patient(asset))
-    return state if asset.heeded else schedule.heed(state)
+    return schedule.put(state, schedule.patient(asset))
 
 
 FOLDS = {

@@ -111,7 +111,7 @@ def _halt_ended(state: State, event: Event) -> State:
     for asset in list(state.assets.values()):
         if asset.direct is not None and asset.suspended is None:
             state = schedule.put(state, schedule.patient(state.assets[asset.name]))
-    return replace(schedule.heed(state), halted=None)
+    return replace(state, halted=None)
 
 
 def _closed(state: State, event: Event) -> State:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from celld.core import timer
+from celld.core.lineage import trace
 from celld.core.state import Asset, Look, State
-from celld.core.table import Agenda, Table
-from setpoint.contracts.resource.graph import topological_order
+from celld.core.table import Agenda, Entry, Table
 from setpoint.contracts.resource.model import Condition, Pair
 
 
@@ -37,18 +37,13 @@ def is_busy(asset: Asset) -> bool:
     return asset.sync is not None or (asset.direct is not None and asset.suspended is None and may_sync(asset))
 
 
-def is_quiet(asset: Asset) -> bool:
-    """Tell whether neither the asset nor any transitive upstream is busy. Only counted where ``heeded``."""
-    return asset.restless == 0 and not is_busy(asset)
-
-
 def is_patient(asset: Asset) -> bool:
     """Tell whether the asset's triggers wait until it is clear and nothing above it moves (``upstreamPolicy: all``)."""
     return asset.spec.upstream_policy == "all" or (asset.direct is not None and asset.direct.patient)
 
 
 def patient(asset: Asset) -> Asset:
-    """Return the asset with its direct trigger waiting for quiet; ``heed`` is called when it was not heeded before."""
+    """Return the asset with its direct trigger waiting for quiet."""
     return asset if asset.direct is None else replace(asset, direct=replace(asset.direct, patient=True))
 
 
@@ -58,7 +53,7 @@ def is_held_up(asset: Asset) -> bool:
     if direct is None:
         return False
     if is_patient(asset):
-        return asset.unclear > 0 or asset.restless > 0
+        return asset.unclear > 0 or bool(asset.restless)
     return direct.retry and asset.unclear > 0
 
 
@@ -169,25 +164,25 @@ def rebuild(
 ) -> State:
     """Replace all assets, for a new generation. ``order`` has upstreams first; costs a walk over all of them."""
     by_name = {asset.name: asset for asset in assets}
-    order = tuple(order)
-    heeded = _heeded(by_name, downstreams, order)
+    lineage = trace(order, {name: asset.spec.upstreams for name, asset in by_name.items()})
+    busy = sum(lineage.bit(asset.name) for asset in by_name.values() if is_busy(asset))
     solid: set[str] = set()
-    quiet: set[str] = set()
-    for name in order:
+    for name in lineage.order:
         asset = by_name[name]
         unclear = sum(upstream not in solid for upstream in asset.spec.upstreams)
-        restless = sum(upstream not in quiet for upstream in asset.spec.upstreams) if name in heeded else 0
-        if (unclear, restless, name in heeded) != (asset.unclear, asset.restless, asset.heeded):
-            asset = by_name[name] = replace(asset, unclear=unclear, restless=restless, heeded=name in heeded)
+        restless = lineage.first(name, busy) if _waits_for_quiet(asset) else None
+        if (unclear, restless) != (asset.unclear, asset.restless):
+            asset = by_name[name] = replace(asset, unclear=unclear, restless=restless)
         if is_solid(asset):
             solid.add(name)
-        if is_quiet(asset):
-            quiet.add(name)
     all_of = list(by_name.values())
     return replace(
         state,
         assets=Table(by_name.items()),
         downstreams=dict(downstreams),
+        lineage=lineage,
+        busy=busy,
+        quiet_waits=_quiet_waits(all_of),
         looks=Agenda((at, a.name) for a in all_of if (at := look_at(a)) is not None),
         directs=Agenda((at, a.name) for a in all_of if (at := direct_at(a)) is not None),
         requested=Agenda((at, a.name) for a in all_of if (at := _requested_at(a)) is not None),
@@ -198,21 +193,16 @@ def rebuild(
     )
 
 
-def heed(state: State) -> State:
-    """Count anew who waits for quiet, after triggers became patient where nobody did; costs a walk over all assets."""
-    order = topological_order({asset.name: asset.spec.upstreams for asset in state.assets.values()})
-    return rebuild(state, state.assets.values(), state.downstreams, order)
+def _waits_for_quiet(asset: Asset) -> bool:
+    return asset.direct is not None and is_patient(asset)
 
 
-def _heeded(
-    assets: Mapping[str, Asset], downstreams: Mapping[str, tuple[str, ...]], order: tuple[str, ...]
-) -> set[str]:
-    """Return the assets that wait for quiet themselves or have one that does below them."""
-    found: set[str] = set()
-    for name in reversed(order):
-        if is_patient(assets[name]) or any(below in found for below in downstreams.get(name, ())):
-            found.add(name)
-    return found
+def _quiet_waits(assets: Iterable[Asset]) -> Table[Agenda]:
+    waits: dict[str, list[tuple[int, str]]] = {}
+    for asset in assets:
+        if asset.restless is not None:
+            waits.setdefault(asset.restless, []).append((0, asset.name))
+    return Table((above, Agenda(entries)) for above, entries in waits.items())
 
 
 def _requested_at(asset: Asset) -> int | None:
@@ -258,18 +248,17 @@ class _Work:
         self.assets = state.assets
         self.looks, self.directs = state.looks, state.directs
         self.requested, self.halted_drifts = state.requested, state.halted_drifts
-        self.lock_queues = state.lock_queues
-        self.evaluating, self.syncing = state.evaluating, state.syncing
+        self.lock_queues, self.quiet_waits = state.lock_queues, state.quiet_waits
+        self.evaluating, self.syncing, self.busy = state.evaluating, state.syncing, state.busy
 
     def put(self, asset: Asset) -> None:
-        """Write one asset; where its solidity or its quiet changes, count it for those below, without recursion."""
+        """Write one asset; where its solidity changes, count it for those below, without recursion."""
         waiting = self._write(asset)
         while waiting:
-            name, unclear, restless = waiting.pop()
+            name, unclear = waiting.pop()
             below = self.assets.get(name)
-            if below is not None and (unclear or below.heeded):
-                restless = below.restless + restless if below.heeded else 0
-                waiting += self._write(replace(below, unclear=below.unclear + unclear, restless=restless))
+            if below is not None:
+                waiting += self._write(replace(below, unclear=below.unclear + unclear))
 
     def state(self) -> State:
         """Return the state with all that was written."""
@@ -281,36 +270,74 @@ class _Work:
             requested=self.requested,
             halted_drifts=self.halted_drifts,
             lock_queues=self.lock_queues,
+            quiet_waits=self.quiet_waits,
             evaluating=self.evaluating,
             syncing=self.syncing,
+            busy=self.busy,
         )
 
-    def _write(self, new: Asset) -> list[tuple[str, int, int]]:
+    def _write(self, new: Asset) -> list[tuple[str, int]]:
+        """Write an asset with its indexes; return those below whose count of unclear upstreams changes, and how."""
         old = self.assets[new.name]
-        self.assets = self.assets.with_(new.name, new)
-        self.looks = _moved(self.looks, new.name, look_at(old), look_at(new))
-        self.directs = _moved(self.directs, new.name, direct_at(old), direct_at(new))
-        self.requested = _moved(self.requested, new.name, _requested_at(old), _requested_at(new))
-        self.halted_drifts = _moved(self.halted_drifts, new.name, _halted_at(old), _halted_at(new))
+        restless = self._restless(old, new)
+        if restless != new.restless:
+            new = replace(new, restless=restless)
+        self._index(old, new)
+        if is_busy(old) != is_busy(new):
+            self._tell_of_quiet(new)
+        unclear = is_solid(old) - is_solid(new)
+        if not unclear:
+            return []
+        return [(below, unclear) for below in self.before.downstreams.get(new.name, ())]
+
+    def _index(self, old: Asset, new: Asset) -> None:
+        name = new.name
+        self.assets = self.assets.with_(name, new)
+        self.looks = _moved(self.looks, name, look_at(old), look_at(new))
+        self.directs = _moved(self.directs, name, direct_at(old), direct_at(new))
+        self.requested = _moved(self.requested, name, _requested_at(old), _requested_at(new))
+        self.halted_drifts = _moved(self.halted_drifts, name, _halted_at(old), _halted_at(new))
         self.evaluating += _evaluates(new) - _evaluates(old)
         self.syncing += _syncs(new) - _syncs(old)
-        self._queue(new.name, _lock_wanted(old), _lock_wanted(new))
-        unclear = is_solid(old) - is_solid(new)
-        restless = is_quiet(old) - is_quiet(new) if new.heeded else 0
-        if not unclear and not restless:
-            return []
-        return [(below, unclear, restless) for below in self.before.downstreams.get(new.name, ())]
+        if old.restless != new.restless:
+            waits = _left(self.quiet_waits, old.restless, (0, name))
+            self.quiet_waits = _joined(waits, new.restless, (0, name))
+        before, after = _lock_wanted(old), _lock_wanted(new)
+        if before != after:
+            queues = self.lock_queues if before is None else _left(self.lock_queues, before[0], (before[1], name))
+            self.lock_queues = queues if after is None else _joined(queues, after[0], (after[1], name))
 
-    def _queue(self, name: str, old: tuple[str, int] | None, new: tuple[str, int] | None) -> None:
-        if old == new:
-            return
-        if old is not None:
-            left = self.lock_queues[old[0]].remove((old[1], name))
-            queues = self.lock_queues
-            self.lock_queues = queues.without(old[0]) if left.first() is None else queues.with_(old[0], left)
-        if new is not None:
-            queue = self.lock_queues.get(new[0]) or Agenda()
-            self.lock_queues = self.lock_queues.with_(new[0], queue.add((new[1], name)))
+    def _restless(self, old: Asset, new: Asset) -> str | None:
+        """Return which busy asset above keeps the trigger waiting: as it is noted, or looked for when it is new."""
+        if not _waits_for_quiet(new):
+            return None
+        return old.restless if old.restless is not None else self._first_busy(new.name)
+
+    def _first_busy(self, name: str) -> str:
+        return self.before.lineage.first(name, self.busy)
+
+    def _tell_of_quiet(self, asset: Asset) -> None:
+        """Note that an asset has become busy, or is no more, for those that wait for quiet below it."""
+        lineage, name = self.before.lineage, asset.name
+        self.busy ^= lineage.bit(name)
+        concerned = self.quiet_waits.get("" if is_busy(asset) else name)
+        for _, waits in concerned or ():
+            below = self.assets[waits]
+            restless = self._first_busy(waits)
+            if restless != below.restless:
+                self._index(below, replace(below, restless=restless))
+
+
+def _left(queues: Table[Agenda], key: str | None, entry: Entry) -> Table[Agenda]:
+    queue = queues.get(key) if key is not None else None
+    if key is None or queue is None:
+        return queues
+    queue = queue.remove(entry)
+    return queues.without(key) if queue.first() is None else queues.with_(key, queue)
+
+
+def _joined(queues: Table[Agenda], key: str | None, entry: Entry) -> Table[Agenda]:
+    return queues if key is None else queues.with_(key, (queues.get(key) or Agenda()).add(entry))
 
 
 def _moved(agenda: Agenda, name: str, old: int | None, new: int | None) -> Agenda:

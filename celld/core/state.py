@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from celld.core.lineage import Lineage
 from celld.core.table import Agenda, Table
 from setpoint.contracts.command import Tool
 from setpoint.contracts.resource.model import CompiledAsset, CompiledSync, Condition, Pair, Settings
@@ -156,18 +157,17 @@ class LastSync(Struct, frozen=True):
 class Asset(Struct, frozen=True):
     """An asset of the applied generation and all that is known and owed of it.
 
-    ``unclear`` counts the direct upstreams that are not solid, ``restless`` those that are not quiet (schedule.py;
-    only where ``heeded``: it, or something below, waits for quiet). Results older than ``valid_from`` (a seq) say
-    nothing any more. ``due`` and ``ticks`` have the next instant of each timer, ``timer`` the first that counts
-    (timer.py).
+    ``unclear`` counts the direct upstreams that are not solid. ``restless``: None, or its trigger is patient and this
+    asset above it is busy (empty: none is); the indexes follow from it (schedule.py). Results older than
+    ``valid_from`` (a seq) say nothing any more. ``due`` and ``ticks`` have the next instant of each timer, ``timer``
+    the first that counts (timer.py).
     """
 
     name: str
     spec: CompiledAsset
     generation: int
     unclear: int = 0
-    restless: int = 0
-    heeded: bool = False
+    restless: str | None = None
     known: Known = "not_evaluated"
     stale: bool = False
     results: dict[str, Result] = {}
@@ -265,6 +265,8 @@ class State(Struct, frozen=True):
     ``looks``: assets with an evaluation to start; ``directs``: with a direct sync to request; ``requested``: with a
     sync that waits for its start; ``halted_drifts``: those that the halt alone keeps from syncing. ``locks``: which
     execution of this session holds a key; ``lock_queues``: the requested syncs that need one, oldest first (lock.py).
+    ``busy`` is the set of assets that are (a set as ``lineage`` has them); ``quiet_waits`` has by name of a busy asset
+    those whose trigger waits for it, and under the empty name those whose patient trigger waits for nothing above.
     """
 
     session_id: str
@@ -279,6 +281,7 @@ class State(Struct, frozen=True):
     materialize_failed: int | None = None
     halted: Halted | None = None
     downstreams: dict[str, tuple[str, ...]] = {}
+    lineage: Lineage = Lineage()
     assets: Table[Asset] = Table()
     executions: Table[Execution] = Table()
     commands: dict[str, Command] = {}
@@ -289,8 +292,10 @@ class State(Struct, frozen=True):
     halted_drifts: Agenda = Agenda()
     locks: Table[str] = Table()
     lock_queues: Table[Agenda] = Table()
+    quiet_waits: Table[Agenda] = Table()
     evaluating: int = 0
     syncing: int = 0
+    busy: int = 0
 
 
 def empty(session_id: str) -> State:

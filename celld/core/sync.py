@@ -160,7 +160,7 @@ def _choice(turn: Turn, asset: Asset) -> tuple[int, str]:
     at = schedule.direct_at(asset)
     if at is not None and at <= turn.now and turn.state.halted is None:
         return index, "direct"
-    patient = schedule.is_patient(asset) and schedule.may_sync(asset) and asset.restless > 0
+    patient = schedule.is_patient(asset) and schedule.may_sync(asset) and bool(asset.restless)
     for obstacle, stands in (
         ("closing", turn.state.closing is not None),
         ("auto_sync_off", not asset.spec.auto_sync_on_drift),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from celld.core.schedule import direct_pair, is_busy, is_patient, may_sync
+from celld.core.schedule import direct_pair, may_sync
 from celld.core.state import Asset
 from setpoint.contracts.resource.model import CompiledAsset, CompiledSet
 from tests.sim.explained import check_explained
@@ -228,12 +228,12 @@ def _cause(world: World, one: Asset) -> str:
     ]
     if drifted and (not one.spec.auto_sync_on_drift or one.spec.pairs[drifted[0]].sync is None):
         return "nothing may sync it"
+    if one.restless and _cause(world, world.state.assets[one.restless]):
+        return f"waits for {one.restless} to come to rest"
     for upstream in one.spec.upstreams:
         above = world.state.assets[upstream]
         if above.spec.pairs and above.known != "ready" and _cause(world, above):
             return f"blocked by {upstream}"
-        if above.spec.pairs and is_busy(above) and is_patient(one) and _cause(world, above):
-            return f"waits for {upstream} to come to rest"
-        if (not above.spec.pairs or above.unclear or above.restless) and _cause(world, above):
+        if (not above.spec.pairs or above.unclear) and _cause(world, above):
             return f"blocked above {upstream}"
     return ""

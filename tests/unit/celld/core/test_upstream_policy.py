@@ -169,9 +169,16 @@ def test_r6_random_graphs_sync_each_asset_exactly_once_when_their_root_drifts(se
     assert {name: world.counts(name, head)[1] for name in names} == dict.fromkeys(names, 1)
 
 
-def test_quiet_is_not_counted_where_nobody_waits_for_it() -> None:
-    world = ready_world(asset("a"), asset("b", "a"), asset("x", "b", upstream_policy="all"), asset("y", "b"))
-    heeded = {one.name: one.heeded for one in world.state.assets.values()}
-    assert heeded == {"a": True, "b": True, "x": True, "y": False}
-    world.command("sync", {"select": ["a"]})
-    assert {one.name: one.restless for one in world.state.assets.values()} == {"a": 0, "b": 1, "x": 1, "y": 0}
+def test_who_is_busy_is_asked_only_for_a_trigger_that_waits_for_it() -> None:
+    names = ("a", "b", "c")
+    world = ready_world(asset("a"), asset("b"), asset("c", "a", "b", upstream_policy="all"), asset("y", "b"))
+    world.sync_s = {"a": 5.0, "b": 60.0}
+    assert [world.state.assets[name].restless for name in names] == [None, None, None]
+    world.command("sync", {"select": ["a", "b"]})
+    assert [world.state.assets[name].restless for name in names] == [None, None, None]
+    world.run(20)
+    assert world.state.assets["c"].restless == "b"
+    assert [entry[1] for entry in world.state.quiet_waits["b"]] == ["c"]
+    world.run(120)
+    assert world.counts("c")[1] == 1
+    assert not len(world.state.quiet_waits) and world.state.busy == 0
