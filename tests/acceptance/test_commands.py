@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -39,6 +43,12 @@ def checked(story: Story, name: str) -> None:
 @when(parsers.parse('somebody syncs "{selector}"'))
 def synced(story: Story, selector: str) -> None:
     story.command("sync", select=_words(selector))
+
+
+@when(parsers.re(r'somebody asks for a dry run of a (?P<what>sync|check) of "(?P<selector>[^"]+)"'))
+def dry(story: Story, what: str, selector: str) -> None:
+    kind = {"sync": "sync", "check": "evaluate"}[what]
+    story.command(kind, select=_words(selector), dry_run=True)
 
 
 @when(parsers.re(r'somebody runs the stages? "(?P<stages>[^"]+)" of the sync of A'))
@@ -102,6 +112,29 @@ def refused(story: Story, message: str) -> None:
 @then("nothing else happened")
 def nothing_else(story: Story) -> None:
     assert {event["type"] for event in story.events()} == {"command.accepted", "command.rejected"}
+
+
+@then("these would be synced")
+def would_sync(story: Story, datatable: list[list[str]]) -> None:
+    found = story.last["result"]["assets"]
+    said = [(item["asset"].upper(), ", ".join(stage["stage"] for stage in item["stages"])) for item in found]
+    assert said == [(row["asset"], row["stages"]) for row in rows_of(datatable)]
+    assert all(stage["args"][:2] == ["sh", "-euc"] for item in found for stage in item["stages"])
+
+
+@then("these would be checked")
+def would_check(story: Story, datatable: list[list[str]]) -> None:
+    found = story.last["result"]["assets"]
+    said = [(item["asset"].upper(), ", ".join(one["name"] for one in item["conditions"])) for item in found]
+    assert said == [(row["asset"], row["checks"]) for row in rows_of(datatable)]
+
+
+@then("nothing ran in the session, not even a check")
+def nothing_ran(story: Story) -> None:
+    """Look at the log: tools of the test's own apart, commands came and went and that was all."""
+    kinds = {event["type"] for event in story.events()}
+    assert kinds == {"command.accepted", "command.succeeded", "tool.started", "tool.finished"}
+    assert story.recorder() == ""
 
 
 @then(parsers.parse("the syncs began in the order {names}"))
@@ -171,3 +204,30 @@ def _most(changes: Iterable[int]) -> int:
         now += change
         most = max(most, now)
     return most
+
+
+def test_the_command_line_prints_what_a_dry_run_says(stack: World, story: Story) -> None:
+    story.assets = {"a": Made("a"), "b": Made("b", ["a"])}
+    story.apply()
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "setpoint.cli",
+        "sync",
+        "a+",
+        "--stage",
+        "run",
+        "--dry-run",
+        "-s",
+        story.session,
+    ]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(stack.root), "LANG": "C.UTF-8"}
+    environment |= {"SETPOINT_SERVER": stack.stack.server, "SETPOINT_API_KEY": stack.stack.api_key}
+    table = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[:4] for line in table.splitlines()[1:3]] == [
+        ["a", "run:", "sh", "-euc"],
+        ["b", "run:", "sh", "-euc"],
+    ]
+    as_json = subprocess.run([*words, "-o", "json"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert [(item["asset"], item["sync"]) for item in json.loads(as_json)] == [("a", "make-a.txt"), ("b", "make-b.txt")]

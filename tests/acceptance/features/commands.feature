@@ -52,6 +52,52 @@ Feature: What people ask for by hand
       | B     | 1      | 1     |
       | C     | 1      | 1     |
 
+  Scenario: A dry run says what would run, and runs nothing
+    Given the assets
+      | asset | made from | at first |
+      | A     |           | there    |
+      | B     | A         | there    |
+      | C     | B         | there    |
+    And before and after the sync of A something else is done
+    And the project is applied and everything becomes Ready
+    When B is lost
+    And somebody asks for a dry run of a sync of "+B"
+    Then that succeeds
+    And these would be synced
+      | asset | stages         |
+      | A     | pre, run, post |
+      | B     | run            |
+    When somebody asks for a dry run of a check of "B+"
+    Then that succeeds
+    And these would be checked
+      | asset | checks         |
+      | B     | b.txt is there |
+      | C     | c.txt is there |
+    And nothing ran in the session, not even a check
+    And B is still known as Ready
+
+  Scenario: What is synced by hand is synced whatever its state: Ready, suspended, halted, resting
+    Given the settings
+      | cooldownInitialSecs        | 600 |
+      | maxConsecutiveSyncFailures | 1   |
+    And the assets
+      | asset | at first |
+      | A     | missing  |
+      | B     | there    |
+    And the sync of A is broken
+    When the project is applied
+    Then A becomes suspended
+    When the sync of A is repaired
+    And the session is halted
+    And somebody syncs A and B
+    Then that succeeds
+    And A and B become Ready
+    And A is not suspended
+    And this was done
+      | asset | checks | syncs |
+      | A     | 3      | 2     |
+      | B     | 2      | 1     |
+
   Scenario: What is below a sync that fails is left out
     Given the assets
       | asset | made from | at first |
