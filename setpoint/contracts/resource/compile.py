@@ -20,6 +20,7 @@ from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.check import Checker
 from setpoint.contracts.resource.database import PROFILES_FILE
 from setpoint.contracts.resource.model import CompiledSet, Settings, decode, encode
+from setpoint.contracts.resource.origin import expand
 from setpoint.contracts.resource.outside import ConnectionFile, IdentityFile, OriginFile
 from setpoint.contracts.resource.registry import AnyFile, Located
 from setpoint.contracts.resource.resolve import resolve
@@ -94,8 +95,10 @@ def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = M
                 said.add([Fault("project.empty-file", message, path, 1, 1, hint="delete the file")])
     if said.enough:
         return said.result(None)
-    _point_at_what_is_ignored(located, located, said)
-    resolved = resolve(located, files, variables, complete=complete)
+    expansion = expand(located, files, lambda document: _checked(document, said))
+    said.add(expansion.faults)
+    _point_at_what_is_ignored(located, expansion.located, said)
+    resolved = resolve(expansion.located, files, variables, complete=complete and expansion.complete)
     said.add(resolved.faults)
     said.add(resolved.warnings)
     return said.result(CompiledSet(assets=dict(resolved.assets), settings=settings))

@@ -1,0 +1,178 @@
+"""Origins expanded: what other tools know of a project becomes resources like those that people write.
+
+Called by compile between reading the documents and resolving them. Of dbt it reads the ``target/manifest.json`` that
+is among the project's files; nothing is run and nothing outside the project is looked at. What is wrong with a
+manifest, or with a resource made of it, stands at the Origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from setpoint.contracts.limits import ASSETS_MAX, DBT_MANIFESTS_BYTES_MAX
+from setpoint.contracts.problem import Fault
+from setpoint.contracts.resource.dbt_assets import DbtOrigin, Generator
+from setpoint.contracts.resource.dbt_manifest import DbtProject, read_manifest
+from setpoint.contracts.resource.dbt_mesh import Clash, Mesh
+from setpoint.contracts.resource.nearest import nearest_hint
+from setpoint.contracts.resource.origin_merge import in_vain, merge
+from setpoint.contracts.resource.outside import ConnectionFile, DbtConnection, OriginFile
+from setpoint.contracts.resource.registry import Located
+from setpoint.contracts.resource.source import excerpt
+from setpoint.contracts.resource.spec import AssetFile
+from setpoint.contracts.resource.tree import Document
+
+MANIFEST: Final = "target/manifest.json"
+
+Check = Callable[[Document], Located]
+"""Checks the shape of a document; what is wrong with it goes where the caller wants it."""
+
+
+def is_manifest(path: str) -> bool:
+    """Tell whether the file at this path of a project is one that an Origin may name."""
+    return path == MANIFEST or path.endswith("/" + MANIFEST)
+
+
+def mentions_origin(path: str, content: bytes) -> bool:
+    """Tell whether a file of the project may hold an Origin: only then its manifests have to be at hand."""
+    return path.startswith("resources/") and b"Origin" in content
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The resources with those of the Origins among them. ``complete`` False: some of those are missing."""
+
+    located: tuple[Located, ...]
+    faults: tuple[Fault, ...] = ()
+    complete: bool = True
+
+
+def expand(located: Sequence[Located], files: Mapping[str, bytes], check: Check) -> Expansion:
+    """Read every Origin and add what it makes; an asset that a person writes about, too, becomes one of both.
+
+    ``files`` are the project's by path. Never raises for what is in them.
+    """
+    if not any(resource.kind == "Origin" for resource in located):
+        return Expansion(tuple(located))
+    reader = _Reader(located, files)
+    projects = reader.projects()
+    mesh = Mesh.of(projects)
+    if len(mesh.assets) > ASSETS_MAX:
+        fault = next(iter(reader.origins.values())).document.fault(
+            "too-large", f"a project has at most {ASSETS_MAX} assets; its Origins make {len(mesh.assets)}", ("spec",)
+        )
+        return Expansion(tuple(located), (*reader.faults, fault), complete=False)
+    reader.report(mesh)
+    made = [check(document) for document in Generator(reader.origins, mesh).documents()]
+    merged = _merged(located, made, reader.faults)
+    return Expansion(merged, tuple(reader.faults), reader.complete)
+
+
+@dataclass
+class _Reader:
+    """Reads the Origins of a project. ``origins`` are those whose manifest could be read, by name."""
+
+    located: Sequence[Located]
+    files: Mapping[str, bytes]
+    origins: dict[str, DbtOrigin] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    complete: bool = True
+    bytes_left: int = DBT_MANIFESTS_BYTES_MAX
+
+    def projects(self) -> dict[str, DbtProject]:
+        """Return the manifests by the names of their Origins, in the order of the names."""
+        connections = {r.name: r for r in reversed(self.located) if r.kind == "Connection"}
+        found: dict[str, DbtProject] = {}
+        for resource in sorted(self.located, key=lambda resource: resource.name):
+            if resource.kind != "Origin" or resource.name in found:
+                continue  # the second of a name is reported where names are
+            project = None
+            if isinstance(resource.value, OriginFile):
+                connection = self._connection(resource.document, resource.value, connections)
+                project = self._manifest(resource.document, resource.value)
+                if project is not None and connection is not None:
+                    found[resource.name] = project
+                    self.origins[resource.name] = DbtOrigin(resource.value, resource.document, connection)
+            self.complete = self.complete and resource.name in found
+        return found
+
+    def report(self, mesh: Mesh) -> None:
+        """Report what keeps the projects from being one graph, and the tests that no asset has."""
+        self.faults += [_clash_fault(self.origins[clash.second.origin].document, clash) for clash in mesh.clashes]
+        for place in mesh.assets:
+            document, node = self.origins[place.origin].document, mesh.projects[place.origin].nodes[place.unique_id]
+            for lost in mesh.upstreams(place.origin, node)[1]:
+                message = f"{place.unique_id} depends on {lost}, which the manifest does not have"
+                self.faults.append(_at_project(document, "unknown-reference", message, _PARSE_AGAIN))
+        for origin, project in mesh.projects.items():
+            for test in project.tests:
+                if test.tests is None:
+                    message = f"{test.unique_id} reads several nodes, so no asset is checked by it"
+                    hint = "a Conditions resource that runs it can be added to the asset that is meant"
+                    fault = _at_project(self.origins[origin].document, "dbt-test-of-several", message, hint)
+                    self.faults.append(replace(fault, severity="warning"))
+
+    def _connection(
+        self, document: Document, origin: OriginFile, connections: Mapping[str, Located]
+    ) -> DbtConnection | None:
+        name = origin.spec.connection
+        known = connections.get(name)
+        if known is None:
+            hint = nearest_hint(name, connections) if connections else "no Connection is defined"
+            message = f"there is no Connection {excerpt(name)}"
+            self.faults.append(document.fault("unknown-reference", message, ("spec", "connection"), hint))
+        elif isinstance(known.value, ConnectionFile):
+            if isinstance(known.value.spec, DbtConnection):
+                return known.value.spec
+            message = f"the connection {excerpt(name)} is of type {known.value.spec.type}, and not of type dbt"
+            self.faults.append(document.fault("wrong-value", message, ("spec", "connection")))
+        return None
+
+    def _manifest(self, document: Document, origin: OriginFile) -> DbtProject | None:
+        directory = origin.spec.project_dir
+        path = MANIFEST if directory == "." else f"{directory}/{MANIFEST}"
+        content = self.files.get(path)
+        if content is None:
+            message = f"there is no {path} among the files of the project"
+            self.faults.append(_at_project(document, "dbt-manifest", message, f"{_PARSE} in {directory} writes it"))
+            return None
+        self.bytes_left -= len(content)
+        if self.bytes_left < 0:
+            message = f"{path}: the manifests of dbt together have more than {DBT_MANIFESTS_BYTES_MAX} bytes"
+            self.faults.append(_at_project(document, "too-large", message))
+            return None
+        project, messages = read_manifest(content)
+        self.faults += [_at_project(document, "dbt-manifest", f"{path}: {text}", _PARSE_AGAIN) for text in messages]
+        return project
+
+
+_PARSE: Final = "'dbt parse' (or 'dbt compile')"
+_PARSE_AGAIN: Final = f"{_PARSE} writes it anew"
+
+
+def _at_project(document: Document, code: str, message: str, hint: str = "") -> Fault:
+    return document.fault(code, message, ("spec", "projectDir"), hint)
+
+
+def _clash_fault(document: Document, clash: Clash) -> Fault:
+    more = f", and so for {clash.more} more" if clash.more else ""
+    (first, one), (second, other) = clash.first, clash.second
+    message = f"{other} of Origin {excerpt(second)} and {one} of Origin {excerpt(first)}: {clash.what}{more}"
+    return _at_project(document, "duplicate-name", message, "rename one, or read its project by one Origin only")
+
+
+def _merged(located: Sequence[Located], made: Sequence[Located], faults: list[Fault]) -> tuple[Located, ...]:
+    """Return everything, with the assets that are written and made joined in the place of the written one."""
+    assets = {resource.name: resource for resource in made if resource.kind == "Asset"}
+    joined: list[Located] = []
+    for resource in located:
+        theirs = assets.pop(resource.name, None) if resource.kind == "Asset" else None
+        if theirs is not None and isinstance(theirs.value, AssetFile) and isinstance(resource.value, AssetFile):
+            faults += in_vain(theirs.value, (resource.document, resource.value))
+            joined.append(Located(*merge((theirs.document, theirs.value), (resource.document, resource.value))))
+        else:
+            joined.append(resource)
+    rest = [resource for resource in made if resource.kind != "Asset" or resource.name in assets]
+    return (*joined, *rest)
