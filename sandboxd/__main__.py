@@ -18,6 +18,7 @@ from sandboxd.app import Parts, serve
 from sandboxd.config import Config, from_env
 from sandboxd.jail.driver import Jail, JailMissing
 from sandboxd.jail.find import Quarters, find_jail
+from sandboxd.jail.kit import make_kit
 from sandboxd.jail.plain import PlainJail
 from sandboxd.ledger import Ledger
 from sandboxd.reaper import NotGone, clear_predecessor
@@ -66,11 +67,14 @@ def _prove(config: Config) -> Parts:
 
 
 def _jail(config: Config, ledger_id: str) -> Jail:
+    kit = make_kit(config.directory / "bin")
+    if kit.fault:
+        runtime.log().warning("SQL and Freshness conditions cannot be checked on this host", why=kit.fault)
     if config.unsafe:
         runtime.log().warning("NO ISOLATION: steps see this host's files, processes and network")
-        return PlainJail(ledger_id)
+        return PlainJail(ledger_id, kit)
     uid = config.uids.stop - 1 if config.uids is not None else None
-    return find_jail(Quarters(config.directory, uid, config.mounts), ledger_id, config.bwrap)
+    return find_jail(Quarters(config.directory, uid, config.mounts, kit), ledger_id, config.bwrap)
 
 
 def _lock(directory: Path) -> int:

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import prometheus_client
 
 from sandboxd.authority import Authority
-from sandboxd.core import admit
+from sandboxd.core import admit, plan
 from sandboxd.ledger import (
     StaleEpoch,
     StoredRun,
@@ -239,7 +239,7 @@ class SandboxHost:
         peer.send(run.Started(request_id, run_id, stored.state))
         for result in sorted(results, key=lambda result: result.index):
             if result.index > after:
-                tell(run.StepDone(run_id, result, enforced))
+                tell(run.StepDone(run_id, result, plan.held(stored.spec.steps[result.index], enforced)))
         if live is not None:
             live.listener = tell
         elif stored.outcome is not None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import prometheus_client
 
-from sandboxd.core import order
+from sandboxd.core import order, plan
 from sandboxd.jail.driver import Jail, Place
 from sandboxd.jail.process import Exit, Process
 from sandboxd.ledger_thread import LedgerThread
@@ -124,7 +124,7 @@ class Runner:
             await self._ledger.call(self._ledger.ledger.add_result, spec.run_id, result)
             run.results[result.index] = result
             STEPS.labels(result.error or ("ok" if result.ok else "failed")).inc()
-            run.tell(StepDone(spec.run_id, result, dict(self.enforced)))
+            run.tell(StepDone(spec.run_id, result, plan.held(todo.step, self.enforced)))
         outcome = order.outcome(spec.steps, run.results, run.ending)
         await self._ledger.call(self._ledger.ledger.end, spec.run_id, outcome, dict(self.enforced), runtime.now_us())
         del self.runs[spec.run_id]

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from setpoint.contracts import ids, limits
+from setpoint.contracts.probe import Probe
 from setpoint.contracts.run import ClockToken, RunSpec, Step
 
 _ENV_BYTES_MAX: Final = limits.ARGUMENT_BYTES_MAX
+_QUERY_BYTES_MAX: Final = limits.COMPILED_ASSET_BYTES_MAX
 _ORPHAN_TIMEOUT_S_MAX: Final = limits.STEP_TIMEOUT_S_MAX
 
 
@@ -59,7 +61,10 @@ def path_fault(path: str) -> str | None:
 
 
 def _step_fault(step: Step) -> str | None:
-    if not step.argv or not step.argv[0]:
+    if step.probe is not None:
+        if fault := _probe_fault(step.probe):
+            return f"step {step.index}: {fault}"
+    elif not step.argv or not step.argv[0]:
         return f"step {step.index} has no command"
     if not 0 < step.timeout_s <= limits.STEP_TIMEOUT_S_MAX:
         return f"step {step.index}: the timeout is not between 0 and {limits.STEP_TIMEOUT_S_MAX:g} s"
@@ -71,6 +76,16 @@ def _step_fault(step: Step) -> str | None:
             return f"step {step.index}: {name[:80]!r} is no name of a variable"
         if fault := _word_fault(value, _ENV_BYTES_MAX - len(name) - 1):
             return f"step {step.index}: the variable {name} {fault}"
+    return None
+
+
+def _probe_fault(probe: Probe) -> str | None:
+    if fault := path_fault(probe.path):
+        return f"the path of the probe {fault}"
+    if not probe.query or (fault := _word_fault(probe.query, _QUERY_BYTES_MAX)):
+        return f"the query {fault if probe.query else 'is empty'}"
+    if probe.max_age_s is not None and not 0 <= probe.max_age_s < float("inf"):
+        return "the greatest age is no number of seconds"
     return None
 
 

@@ -15,6 +15,9 @@ from setpoint.contracts import limits
 from setpoint.contracts.run import Step
 
 WORKSPACE: Final = "/workspace"
+KIT: Final = "/setpoint"
+"""Where a probe finds its program; no other step has this directory."""
+
 INSIDE_UID: Final = 1000
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHM_BYTES_MAX: Final = 64 * limits.MIB
@@ -37,9 +40,18 @@ class Layout:
 
 
 def environment(step: Step, *, home: str = WORKSPACE) -> dict[str, str]:
-    """Return the whole environment of a step: five words of ours, then its own. Nothing of the daemon's gets in."""
+    """Return the whole environment of a step: five words of ours, then its own. Nothing of the daemon's gets in.
+
+    A probe has the five alone: it needs no secret, and a variable such as LD_PRELOAD would make it another program.
+    """
     given = {"PATH": _PATH, "HOME": home, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp"}
-    return given | dict(step.env)
+    return given if step.probe is not None else given | dict(step.env)
+
+
+def held(step: Step, enforced: Mapping[str, str]) -> dict[str, str]:
+    """Return what holds for one step: what does for every step of the host, and for an isolated probe one more."""
+    isolated = enforced.get("isolation") == "bwrap"
+    return dict(enforced) | ({"workspace": "read-only"} if step.probe is not None and isolated else {})
 
 
 def describe(
@@ -50,10 +62,12 @@ def describe(
     status_fd: int,
     tmp_bytes_max: int,
     filter_fds: tuple[int, ...] = (),
+    kit: str | None = None,
 ) -> tuple[str, ...]:
     """Return bubblewrap's options for one step in ``workspace`` (a path of the host).
 
-    ``filter_fds`` is the descriptor of the filter of system calls, or empty.
+    ``filter_fds`` is the descriptor of the filter of system calls, or empty. ``kit``, for a probe alone, is the
+    directory of its program: it is seen under ``KIT``, and the workspace can only be read.
     """
     return (
         *_namespaces(layout),
@@ -68,7 +82,8 @@ def describe(
         *("--size", str(_SHM_BYTES_MAX), "--perms", "1777", "--tmpfs", "/dev/shm"),
         *("--remount-ro", "/dev"),
         *("--size", str(tmp_bytes_max), "--perms", "1777", "--tmpfs", "/tmp"),
-        *("--bind", workspace, WORKSPACE),
+        *(() if kit is None else ("--ro-bind", kit, KIT)),
+        *("--bind" if kit is None else "--ro-bind", workspace, WORKSPACE),
         *("--remount-ro", "/"),
         *("--chdir", WORKSPACE),
         *("--json-status-fd", str(status_fd)),

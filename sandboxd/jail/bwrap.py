@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from sandboxd.core import plan, seccomp
-from sandboxd.jail.driver import Place, marker
+from sandboxd.jail.driver import Place, in_memory, marker
+from sandboxd.jail.kit import Kit
 from sandboxd.jail.process import Process
 from setpoint.contracts import limits
 from setpoint.contracts.run import Step
@@ -31,11 +34,11 @@ _ACCOUNTS: Final = {
 
 
 class BwrapJail:
-    """Runs steps with the bubblewrap at ``program``. ``etc`` is a directory for the sandbox's own small files."""
+    """Runs steps with the bubblewrap at ``program``, probes with the program of ``kit``."""
 
-    def __init__(self, program: Path, layout: plan.Layout, ledger_id: str, *, own_uid: bool) -> None:
+    def __init__(self, program: Path, layout: plan.Layout, ledger_id: str, kit: Kit, *, own_uid: bool) -> None:
         self._program, self._layout, self._marker = program, layout, marker(ledger_id)
-        self._own_uid = own_uid
+        self._own_uid, self._kit = own_uid, kit
         self._filter = seccomp.program(platform.machine())
         self.enforced: Mapping[str, str] = {
             "isolation": "bwrap",
@@ -52,12 +55,25 @@ class BwrapJail:
 
     def spawn(self, place: Place, run_id: str, step: Step) -> Process:
         """Start a step in a sandbox of its own; see ``driver.Jail``."""
-        return self.run(place, step.argv, plan.environment(step))
+        if step.probe is None:
+            return self.run(place, step.argv, plan.environment(step))
+        question = in_memory(msgspec.json.encode(step.probe))
+        try:
+            argv = self._kit.command(plan.KIT, question)
+            env = plan.environment(step) | self._kit.environment(plan.KIT)
+            return self.run(place, argv, env, question=question)
+        finally:
+            os.close(question)
 
-    def run(self, place: Place, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
-        """Start a command in a sandbox, with exactly this environment."""
+    def run(
+        self, place: Place, argv: tuple[str, ...], env: Mapping[str, str], *, question: int | None = None
+    ) -> Process:
+        """Start a command in a sandbox, with exactly this environment.
+
+        With a ``question``, a descriptor, it is a probe: its program is seen, and the workspace cannot be written.
+        """
         status, status_inside = os.pipe()
-        filtered = () if self._filter is None else (_in_memory(self._filter),)
+        filtered = () if self._filter is None else (in_memory(self._filter),)
         options = plan.describe(
             self._layout,
             str(place.workspace),
@@ -65,8 +81,10 @@ class BwrapJail:
             status_fd=status_inside,
             filter_fds=filtered,
             tmp_bytes_max=limits.SANDBOX_TMP_BYTES_MAX,
+            kit=None if question is None else str(self._kit.directory),
         )
-        listed = _in_memory(b"".join(os.fsencode(word) + b"\0" for word in options))
+        asked = () if question is None else (question,)
+        listed = in_memory(b"".join(os.fsencode(word) + b"\0" for word in options))
         # --unsetenv changes nothing after --clearenv: it is there to be seen in the arguments (driver.marker).
         outer = (str(self._program), "--unsetenv", self._marker, "--args", str(listed), "--", *argv)
         try:
@@ -77,7 +95,7 @@ class BwrapJail:
                 env={},
                 cwd="/",
                 status_fd=status,
-                pass_fds=(status_inside, listed, *filtered),
+                pass_fds=(status_inside, listed, *filtered, *asked),
             )
         except BaseException:
             os.close(status)
@@ -111,12 +129,3 @@ def look_at_host(etc: Path, mounts: tuple[str, ...], *, userns_off: bool) -> pla
         hidden_dirs=tuple(str(proc / name) for name in _HIDDEN_DIRS if (proc / name).is_dir()),
         userns_off=userns_off,
     )
-
-
-def _in_memory(content: bytes) -> int:
-    """Return a descriptor that reads ``content`` from its start; unlike a pipe it has no small limit."""
-    descriptor = os.memfd_create("bwrap-options")
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor

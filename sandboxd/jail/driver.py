@@ -5,6 +5,7 @@ Drivers: ``bwrap`` isolates, ``plain`` does not and says so in every result. The
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,3 +44,12 @@ def marker(ledger_id: str) -> str:
     It is a legal name of a variable: shells drop others from the environment they pass on.
     """
     return f"SETPOINT_SANDBOX_{ledger_id.replace('-', '_')}"
+
+
+def in_memory(content: bytes) -> int:
+    """Return a descriptor that reads ``content`` from its start; unlike a pipe it has no small limit."""
+    descriptor = os.memfd_create("sandbox-input")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -18,6 +18,7 @@ from typing import Final
 
 from sandboxd.jail.bwrap import BwrapJail, look_at_host
 from sandboxd.jail.driver import JailMissing, Place
+from sandboxd.jail.kit import Kit
 from setpoint.local.account import Account, closed_directory
 from setpoint.local.farm import link_farm
 
@@ -44,17 +45,18 @@ _SCRIPT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Quarters:
-    """What a jail needs of this host: its directory, the ``uid`` to try with (None: own), extra ``mounts``."""
+    """What a jail needs of this host: its directory, the ``uid`` to try with (None: own), extra ``mounts``, its kit."""
 
     state_dir: Path
     uid: int | None
     mounts: tuple[str, ...]
+    kit: Kit
 
 
 def find_jail(quarters: Quarters, ledger_id: str, configured: str) -> BwrapJail:
     """Return a driver that was seen to isolate. Raises JailMissing with one line for the operator."""
     faults = []
-    for program in _candidates(configured):
+    for program in candidates(configured):
         try:
             usable = _usable(program, quarters)
             return _proven(usable, quarters, ledger_id)
@@ -65,7 +67,8 @@ def find_jail(quarters: Quarters, ledger_id: str, configured: str) -> BwrapJail:
     raise JailMissing("; ".join(faults))
 
 
-def _candidates(configured: str) -> Iterable[Path]:
+def candidates(configured: str) -> Iterable[Path]:
+    """Yield the programs that may be bubblewrap: the configured one alone, else what this host has, best first."""
     if configured:
         yield Path(configured).absolute()
         return
@@ -129,7 +132,7 @@ def _proven(program: Path, quarters: Quarters, ledger_id: str) -> BwrapJail:
     fault = ""
     for userns_off in (True, False):
         layout = look_at_host(quarters.state_dir / "etc", quarters.mounts, userns_off=userns_off)
-        jail = BwrapJail(program, layout, ledger_id, own_uid=quarters.uid is not None)
+        jail = BwrapJail(program, layout, ledger_id, quarters.kit, own_uid=quarters.uid is not None)
         fault = _try_out(jail, quarters)
         if not fault:
             return jail

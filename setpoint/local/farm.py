@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,18 +31,53 @@ def link_farm(source_dirs: Sequence[Path], dest_root: Path) -> Path:
     parent = Path(os.path.commonpath([directory.resolve().parent for directory in source_dirs]))
     places = [directory.resolve().relative_to(parent) for directory in source_dirs]
     farm = dest_root / f"{places[0].parts[0]}-{_fingerprint(parent, places)}"
-    if farm.is_dir():
-        return farm
-    _make_dir(dest_root)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=dest_root))
-    try:
-        building.chmod(_DIR_MODE)
+
+    def fill(building: Path) -> None:
         for place in places:
             _link_tree(parent, place, building)
+
+    return _whole_or_absent(farm, fill)
+
+
+def link_files(files: Mapping[str, Path], dest_root: Path, name: str, finish: Callable[[Path], object]) -> Path:
+    """Make a directory of single files readable under ``dest_root`` and return it, as ``link_farm`` does of trees.
+
+    ``files`` are the sources by their place in the directory, which is named by ``name`` and what is in it. ``finish``
+    is called with it before it gets its name, to add what belongs to it. Raises OSError when it cannot be written.
+    """
+    digest = hashlib.sha256()
+    for place, source in sorted(files.items()):
+        facts = os.stat(source)
+        digest.update(f"\0{place}\0{source}\0{facts.st_size}\0{facts.st_mtime_ns}".encode())
+    farm = dest_root / f"{name}-{digest.hexdigest()[:12]}"
+
+    def fill(building: Path) -> None:
+        made: set[Path] = set()
+        for place, source in files.items():
+            target = building / place
+            for above in reversed(target.parents[: len(Path(place).parents) - 1]):
+                if above not in made:
+                    _make_dir(above)
+                    made.add(above)
+            _link_file(source.resolve() if source.is_symlink() else source, target)
+        finish(building)
+
+    return _whole_or_absent(farm, fill)
+
+
+def _whole_or_absent(farm: Path, fill: Callable[[Path], object]) -> Path:
+    """Have a farm built aside and give it its name; one that is there already is as good."""
+    if farm.is_dir():
+        return farm
+    _make_dir(farm.parent)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=farm.parent))
+    try:
+        building.chmod(_DIR_MODE)
+        fill(building)
         try:
             building.rename(farm)
         except OSError as error:
-            # Somebody else built the same farm at the same moment: theirs is as good.
+            # Somebody else built the same farm at the same moment.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     finally:

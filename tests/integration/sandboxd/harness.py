@@ -22,6 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sandboxd.jail.driver import marker
+from sandboxd.jail.find import candidates
 from sandboxd.jail.process import marked
 from setpoint import runtime
 from setpoint.contracts import codec, grant, run
@@ -32,6 +33,14 @@ from tests.accounts import sandbox_uid_first
 
 WAIT_S = 20.0
 TENANT = "00000000-0000-4000-8000-00000000000a"
+AS_NOBODY = """
+import asyncio, os, sys, uvloop
+import prometheus_client, sandboxd.__main__, concurrent.futures.thread, encodings.idna, websockets.asyncio.client
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+sys.argv = ["sandboxd"]
+sandboxd.__main__.main()
+"""
+"""A program for ``Sandboxd.program``: the daemon as an ordinary user; all that it imports late is imported before."""
 
 
 class Sandboxd:
@@ -41,7 +50,7 @@ class Sandboxd:
         self.root = Path(tempfile.mkdtemp(prefix="setpoint-sbx-"))
         self.root.chmod(0o711)  # sandboxes run under other accounts and pass through
         self.environ = environ
-        self.program = ["-m", "sandboxd"]
+        self.python, self.program = sys.executable, ["-m", "sandboxd"]
         self.broker_key = Ed25519PrivateKey.generate()
         identity = self.root / "sandboxd" / "identity"
         identity.mkdir(parents=True)
@@ -81,7 +90,7 @@ class Sandboxd:
         }
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", *self.program, *arguments],
+                [self.python, "-P", *self.program, *arguments],
                 env=settings | self.environ | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -357,3 +366,15 @@ def pids_of(words: str) -> list[int]:
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def copy_for_all(directory: Path) -> Path:
+    """Return a copy of bubblewrap, with the libraries beside it, that every account can run."""
+    program = next(iter(candidates(""))).resolve()
+    home = program.parent.parent
+    if not home.with_name(f"{home.name}.libs").is_dir():
+        directory.mkdir()
+        return Path(shutil.copy(program, directory / "bwrap"))
+    for tree in (home, home.with_name(f"{home.name}.libs")):
+        shutil.copytree(tree, directory / tree.name)
+    return directory / program.relative_to(home.parent)

@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from sandboxd.jail.find import _candidates
+from sandboxd.jail.find import candidates
 from setpoint.contracts import run
-from tests.integration.sandboxd.harness import Sandboxd, cell, eventually, pids_of, tool
+from tests.integration.sandboxd.harness import (
+    AS_NOBODY,
+    Sandboxd,
+    cell,
+    copy_for_all,
+    eventually,
+    pids_of,
+    tool,
+)
 
 
 def refused(host: Sandboxd, *arguments: str, **environ: str) -> str:
@@ -66,7 +74,7 @@ def test_a_bubblewrap_that_does_not_isolate_is_refused(fresh: Sandboxd) -> None:
 
 def test_a_setuid_bubblewrap_is_refused(fresh: Sandboxd) -> None:
     copy = fresh.root / "bwrap"
-    shutil.copy(next(iter(_candidates(""))), copy)
+    shutil.copy(next(iter(candidates(""))), copy)
     copy.chmod(0o755 | stat.S_ISUID)
     assert "setuid" in refused(fresh, SETPOINT_BWRAP=str(copy))
 
@@ -104,19 +112,10 @@ async def test_without_isolation_every_result_says_so(fresh: Sandboxd) -> None:
     assert pids_of("sleep 90.5") == []
 
 
-AS_NOBODY = """
-import asyncio, os, sys, uvloop
-import prometheus_client, sandboxd.__main__, concurrent.futures.thread, encodings.idna, websockets.asyncio.client
-os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-sys.argv = ["sandboxd"]
-sandboxd.__main__.main()
-"""
-
-
 async def test_as_an_ordinary_user_it_isolates_and_says_that_accounts_are_shared(fresh: Sandboxd) -> None:
     if os.geteuid() != 0:
         pytest.skip("the other tests run as an ordinary user already")
-    fresh.environ["SETPOINT_BWRAP"] = str(_copy_for_all(fresh.root / "program"))
+    fresh.environ["SETPOINT_BWRAP"] = str(copy_for_all(fresh.root / "program"))
     files = fresh.manifest({"a": b"x"})
     for path in (fresh.root, *fresh.root.rglob("*")):
         os.chown(path, 65534, 65534)
@@ -126,7 +125,7 @@ async def test_as_an_ordinary_user_it_isolates_and_says_that_accounts_are_shared
         spec = peer.spec(tool("sh", "-c", "id -u; touch up; sleep 92.5"))
         assert isinstance(await peer.materialize(files), run.Done)
         await peer.start(spec)
-        await peer.exists("up")
+        await eventually(lambda: bool(pids_of("sleep 92.5")), "the step sleeps")
         (inside,) = pids_of("sleep 92.5")
         assert Path(f"/proc/{inside}").stat().st_uid == 65534
         assert Path(f"/proc/{inside}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
@@ -145,7 +144,7 @@ async def test_a_bubblewrap_that_sandboxes_cannot_reach_is_linked_to_where_they_
     if os.geteuid() != 0:
         pytest.skip("only root runs sandboxes under other accounts")
     closed = fresh.root / "closed"
-    program = _copy_for_all(closed)
+    program = copy_for_all(closed)
     closed.chmod(0o700)
     fresh.start(SETPOINT_BWRAP=str(program))
     async with cell(fresh) as peer:
@@ -167,15 +166,3 @@ async def test_start_and_stop_many_times_leaves_nothing(fresh: Sandboxd) -> None
             peer.link.send(run.Start(1, peer.grant(), await peer.token(), peer.spec(tool("sleep", "91.5"))))
             assert fresh.stop() == 0
         assert pids_of("sleep 91.5") == [] and fresh.processes() == []
-
-
-def _copy_for_all(directory: Path) -> Path:
-    """Return a copy of bubblewrap, with the libraries beside it, that every account can run."""
-    program = next(iter(_candidates(""))).resolve()
-    home = program.parent.parent
-    if not home.with_name(f"{home.name}.libs").is_dir():
-        directory.mkdir()
-        return Path(shutil.copy(program, directory / "bwrap"))
-    for tree in (home, home.with_name(f"{home.name}.libs")):
-        shutil.copytree(tree, directory / tree.name)
-    return directory / program.relative_to(home.parent)
