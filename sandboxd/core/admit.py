@@ -12,7 +12,6 @@ from setpoint.contracts.probe import Probe
 from setpoint.contracts.run import ClockToken, RunSpec, Step
 
 _ENV_BYTES_MAX: Final = limits.ARGUMENT_BYTES_MAX
-_QUERY_BYTES_MAX: Final = limits.COMPILED_ASSET_BYTES_MAX
 _ORPHAN_TIMEOUT_S_MAX: Final = limits.STEP_TIMEOUT_S_MAX
 
 
@@ -82,7 +81,7 @@ def _step_fault(step: Step) -> str | None:
 def _probe_fault(probe: Probe) -> str | None:
     if fault := path_fault(probe.path):
         return f"the path of the probe {fault}"
-    if not probe.query or (fault := _word_fault(probe.query, _QUERY_BYTES_MAX)):
+    if not probe.query or (fault := _word_fault(probe.query, limits.ARGUMENT_BYTES_MAX)):
         return f"the query {fault if probe.query else 'is empty'}"
     if probe.max_age_s is not None and not 0 <= probe.max_age_s < float("inf"):
         return "the greatest age is no number of seconds"

@@ -66,7 +66,7 @@ def _asked(connection: duckdb.DuckDBPyConnection, query: str) -> list[object]:
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise NoAnswer("the query is not one SELECT")
-    relation = connection.sql(query)
+    relation = connection.sql(_without_end(query))
     if relation is None:
         raise NoAnswer("the query gives nothing")
     # Instants are computed by DuckDB: its Python values of them need another library, and end in the year 9999.
@@ -77,6 +77,16 @@ def _asked(connection: duckdb.DuckDBPyConnection, query: str) -> list[object]:
         wanted = "epoch_us(#1)" if kind == "TIMESTAMP WITH TIME ZONE" else "epoch_us(#1::TIMESTAMP)"
     rows = relation.project(wanted).limit(1).fetchall()
     return [Instant(value / 1e6) if instant and value is not None else value for (value,) in rows]
+
+
+def _without_end(query: str) -> str:
+    """Return a query without the semicolons and comments at its end: what is built around it stands on its own."""
+    text = query.encode()
+    for at, kind in reversed(duckdb.tokenize(query)):
+        if kind != duckdb.token_type.comment and text[at : at + 1] != b";":
+            break
+        text = text[:at]
+    return text.decode()
 
 
 def _first_line(error: duckdb.Error) -> str:

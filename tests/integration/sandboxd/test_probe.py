@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from setpoint import runtime
-from setpoint.contracts import run
+from setpoint.contracts import limits, run
 from setpoint.contracts.probe import DRIFTED, READY, UNKNOWN, Engine, Probe
 from setpoint.local.account import Account, closed_directory
 from tests.integration.sandboxd.harness import AS_NOBODY, Cell, Sandboxd, cell, copy_for_all, eventually, pids_of
@@ -296,10 +296,10 @@ async def test_a_wal_without_its_index_says_what_to_do(host: Sandboxd) -> None:
         assert (code, "-shm" in reason) == (UNKNOWN, True), (reason, path)
 
 
-async def test_a_query_longer_than_an_argument_may_be_is_asked(host: Sandboxd) -> None:
+async def test_a_query_as_long_as_it_may_be_is_asked(host: Sandboxd) -> None:
     async with cell(host) as peer:
         make(peer, "sqlite")
-        long = "select count(*) = 2 from orders -- " + "x" * 300_000
+        long = "select count(*) = 2 from orders -- " + "x" * (limits.QUERY_BYTES_MAX - 40)
         assert await ask(peer, probe("sqlite", long)) == (READY, "")
 
 

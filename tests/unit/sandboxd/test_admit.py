@@ -9,6 +9,7 @@ from sandboxd.core.admit import path_fault, spec_fault, token_fault
 from sandboxd.workspace import ManifestRefused, parse_manifest
 from setpoint.contracts import limits
 from setpoint.contracts.codec import canonical_json
+from setpoint.contracts.probe import Probe
 from setpoint.contracts.run import ClockToken, RunSpec, Step
 
 NOW = ClockToken("boot", "ledger", "inc", 1000.0)
@@ -57,6 +58,38 @@ def test_a_plain_run_is_let_in() -> None:
 )
 def test_a_run_that_cannot_be_carried_out_is_named(changes: dict[str, object]) -> None:
     assert spec_fault(replace(SPEC, **changes))
+
+
+ASKED = Probe("sqlite", "data/sales.db", "SELECT true")
+
+
+def asking(**changes: object) -> RunSpec:
+    step = Step(0, "condition", "c", (), 1.0, probe=replace(ASKED, **changes))
+    return replace(SPEC, steps=(step,))
+
+
+def test_a_probe_needs_no_command() -> None:
+    assert spec_fault(asking()) is None
+    assert spec_fault(asking(max_age_s=0.0)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "/etc/passwd"},
+        {"path": "../other/sales.db"},
+        {"path": ""},
+        {"query": ""},
+        {"query": "SELECT '\0'"},
+        {"query": "\ud800"},
+        {"query": "x" * (limits.ARGUMENT_BYTES_MAX + 1)},
+        {"max_age_s": -1.0},
+        {"max_age_s": float("nan")},
+        {"max_age_s": float("inf")},
+    ],
+)
+def test_a_probe_that_cannot_be_asked_is_named(changes: dict[str, object]) -> None:
+    assert str(spec_fault(asking(**changes))).startswith("step 0: ")
 
 
 @pytest.mark.parametrize("path", ["a", "a/b.txt", "..a/b", "ä/ö", "a b", "-", "a/..b"])

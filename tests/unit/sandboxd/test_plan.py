@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sandboxd.core import plan
+from setpoint.contracts.probe import Probe
 from setpoint.contracts.run import Step
 
 LAYOUT = plan.Layout(
@@ -57,3 +58,24 @@ def test_a_steps_own_variables_win_over_the_five_of_ours() -> None:
     env = plan.environment(STEP)
     assert env["A"] == "1" and env["HOME"] == "/elsewhere"
     assert set(env) == {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "A"}
+
+
+PROBE = Step(0, "condition", "c", (), 1.0, (("LD_PRELOAD", "evil.so"),), Probe("sqlite", "sales.db", "SELECT true"))
+
+
+def test_a_probe_sees_its_program_and_can_only_read_the_workspace() -> None:
+    said = list(plan.describe(LAYOUT, "/ws/1/files", {}, status_fd=9, tmp_bytes_max=1024, kit="/state/kit"))
+    assert "--bind" not in said
+    binds = [said[at + 1 : at + 3] for at, word in enumerate(said) if word == "--ro-bind"]
+    assert binds[-2:] == [["/state/kit", plan.KIT], ["/ws/1/files", plan.WORKSPACE]]
+    assert plan.KIT not in words()
+
+
+def test_a_probe_has_nothing_of_its_steps_environment() -> None:
+    assert set(plan.environment(PROBE)) == {"PATH", "HOME", "LANG", "TZ", "TMPDIR"}
+
+
+def test_what_held_for_a_probe_is_said_where_something_is_isolated() -> None:
+    assert plan.held(PROBE, {"isolation": "bwrap"}) == {"isolation": "bwrap", "workspace": "read-only"}
+    assert plan.held(STEP, {"isolation": "bwrap"}) == {"isolation": "bwrap"}
+    assert plan.held(PROBE, {"isolation": "none"}) == {"isolation": "none"}

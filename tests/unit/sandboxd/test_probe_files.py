@@ -45,6 +45,7 @@ def test_the_first_value_of_the_first_row_counts(engine: str) -> None:
     assert code("select count(*) = 1, 'more' from orders") == READY
     assert code("select true union all select false") == READY
     assert code("select count(*) = 9 from orders -- the end\n;\n") == DRIFTED
+    assert code("select 'üü;' = '' -- x\n; -- the ; end\n /* of it */") == DRIFTED
     assert code("with x as (select id = 1 as holds from orders) select holds from x") == READY
 
 
