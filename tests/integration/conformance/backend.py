@@ -114,10 +114,10 @@ class Model:
 
 
 class Real:
-    """A database of its own, with one connection for each role."""
+    """A database of its own, with one connection for each role and one of the administrator."""
 
-    def __init__(self, database: Database, pools: dict[str, Pool]) -> None:
-        self._database, self._pools, self.now = database, pools, START_US
+    def __init__(self, database: Database, pools: dict[str, Pool], admin: Any) -> None:
+        self._database, self._pools, self._admin, self.now = database, pools, admin, START_US
 
     async def call(self, name: str, *args: Any) -> Any:
         signature = SIGNATURES[name]
@@ -145,8 +145,7 @@ class Real:
 
     async def empty(self) -> None:
         """Delete all rows and set the clock back."""
-        async with _raw(self._database.admin_dsn) as admin:
-            await admin.execute(EMPTY)
+        await self._admin.execute(EMPTY)
         self.now = START_US
         await self._set_clock()
 
@@ -185,7 +184,7 @@ async def real(database: Database) -> AsyncIterator[Real]:
         for role in sorted({signature.role for signature in SIGNATURES.values()}):
             pools[role] = await open_pool(database.dsn(role), role_check=role, size=1, cached=True)
             stack.push_async_callback(pools[role].close)
-        yield Real(database, pools)
+        yield Real(database, pools, await stack.enter_async_context(_raw(database.admin_dsn)))
 
 
 async def give_clock(admin_dsn: str) -> None:

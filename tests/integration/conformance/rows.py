@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from migrations.door import Pool
 from tests.integration.conformance.signatures import event_row, plain
 from tests.sim.postgres.tables import Tables
 
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 Dump = dict[str, list[tuple[Any, ...]]]
 
 _COLUMNS: Final = {
@@ -84,4 +87,4 @@ def _of_sessions(db: Tables) -> Dump:
 
 
 def _sorted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return sorted(rows, key=repr)
+    return sorted(rows, key=_ENCODER.encode)

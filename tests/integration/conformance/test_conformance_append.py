@@ -158,6 +158,11 @@ async def test_a_bad_item_that_is_fenced_harms_nobody(b: Bench) -> None:
     assert statuses(await b.append(b.item(mate), b.item(owned) | {"events": []})) == ["ok", "fenced"]
 
 
+async def test_a_value_of_a_wrong_type_is_refused_before_the_session_is_looked_for(b: Bench) -> None:
+    owned = await b.owned()
+    assert await b.append(b.item(owned) | {"session": b.new_id(), "batch": "seven"}) == Refusal("22P02")
+
+
 async def test_an_acceptance_takes_its_row_out_of_the_inbox(b: Bench) -> None:
     owned = await b.owned()
     for lane in (1, 0, 1):

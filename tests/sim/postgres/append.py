@@ -38,6 +38,8 @@ class Became(NamedTuple):
 
 def append_batch(db: Tables, items: Sequence[Item]) -> list[Became]:
     """Commit the items that are still true. Raises BadInput, and then nothing of the call is written."""
+    for item in items:
+        _uuid(item.batch)
     if len(items) > 1 and len({(item.tenant, item.session) for item in items}) < len(items):
         raise bad("22023", "a session twice in one batch")
     statuses = [_status(db, item) for item in items]
@@ -96,7 +98,6 @@ def _check(db: Tables, good: list[Item]) -> None:
 
 def _check_head(db: Tables, item: Item) -> None:
     head = db.heads[item.tenant, item.session]
-    _uuid(item.batch)
     if item.ack or item.results:
         for lane in (0, 1):
             acknowledged = sum(one[0] == lane for one in item.ack or ())
