@@ -1,6 +1,6 @@
 """Compile strangers' projects in processes that can be killed, so that no project can stall or take down the gateway.
 
-``CompilePool`` is the gateway's side; ``main`` is the worker's: it reads a frame of files, compiles, answers a frame.
+``CompilePool`` is the gateway's side; ``main`` is the worker's: it reads a frame with a project, compiles, answers one.
 Frames are msgpack after a 4-byte big-endian length. A worker has no secret, no socket and no file of ours; one that is
 too slow, too large or dead is killed and replaced, and the project is refused: never a 5xx, never a stalled loop.
 """
@@ -15,14 +15,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Final
 
+import msgspec
 import structlog
 
 from setpoint.contracts import limits
 from setpoint.contracts.codec import FrameRefused, Unpacker, pack
 from setpoint.contracts.problem import Fault, Problem
 from setpoint.contracts.resource.compile import CompileResult, compile_project, is_read
+from setpoint.contracts.resource.origin_files import is_manifest
 
 _CODE_ROOT: Final = str(Path(__file__).resolve().parent.parent)
 _HEADER: Final = struct.Struct(">I")
@@ -34,8 +37,17 @@ _EXIT_S_MAX: Final = 1.0
 _ANSWER_BYTES_MAX: Final = limits.COMPILED_BYTES_MAX + limits.MIB
 
 _read_answer: Final = Unpacker(CompileResult)
-_read_files: Final = Unpacker(dict[str, bytes])
 _log = structlog.get_logger()
+
+
+class _Project(msgspec.Struct, frozen=True):
+    """What a worker compiles: files by path, and variables by name."""
+
+    files: dict[str, bytes]
+    variables: dict[str, str]
+
+
+_read_project: Final = Unpacker(_Project)
 
 
 class CompilePool:
@@ -74,8 +86,11 @@ class CompilePool:
         """Return the process ids of the workers that live."""
         return tuple(sorted(worker.process.pid for worker in self._alive))
 
-    async def compile(self, files: Mapping[str, bytes]) -> CompileResult:
-        """Compile a project from its files by path; only those that ``is_read`` names are looked at.
+    async def compile(
+        self, files: Mapping[str, bytes], variables: Mapping[str, str] = MappingProxyType({})
+    ) -> CompileResult:
+        """Compile a project from its files by path, with its variables; only what ``is_read`` names is looked at,
+        and the manifests of Origins.
 
         A project that costs too much is a fault ``too-expensive``, like any other. Raises Problem unavailable when
         too many others wait or the pool is stopped.
@@ -84,9 +99,10 @@ class CompilePool:
         if sum(map(len, wanted.values())) > limits.COMPILE_INPUT_BYTES_MAX:
             message = f"the manifests together have more than {limits.COMPILE_INPUT_BYTES_MAX} bytes"
             return CompileResult(faults=(Fault("too-large", message),))
+        wanted |= {path: content for path, content in files.items() if is_manifest(path)}
         seat = await self._take_seat()
         try:
-            frame = pack(wanted)
+            frame = pack(_Project(wanted, dict(variables)))
             answer = await self._attempt(seat, frame) or await self._attempt(seat, frame)
         finally:
             self._free.put_nowait(seat)
@@ -184,8 +200,10 @@ class _Worker:
 
     async def ask(self, frame: bytes) -> CompileResult:
         """Send files, get the answer. Raises EOFError, OSError or FrameRefused when the worker is broken."""
-        self.stdin.write(_HEADER.pack(len(frame)) + frame)
-        await self.stdin.drain()
+        self.stdin.write(_HEADER.pack(len(frame)))
+        for start in range(0, len(frame), limits.MIB):  # a frame may have many: the loop has others to serve
+            self.stdin.write(frame[start : start + limits.MIB])
+            await self.stdin.drain()
         answer: CompileResult = _read_answer(await self.read())
         return answer
 
@@ -227,8 +245,8 @@ def main() -> int:
     _write(answers, _READY)
     while header := sys.stdin.buffer.read(_HEADER.size):
         try:
-            files = _read_files(sys.stdin.buffer.read(*_HEADER.unpack(header)))
-            _write(answers, pack(compile_project(files)))
+            project = _read_project(sys.stdin.buffer.read(*_HEADER.unpack(header)))
+            _write(answers, pack(compile_project(project.files, project.variables)))
         except MemoryError:
             return _EXIT_OUT_OF_MEMORY
     return 0

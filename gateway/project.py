@@ -15,6 +15,7 @@ from setpoint.contracts import limits
 from setpoint.contracts.codec import canonical_json
 from setpoint.contracts.problem import Fault, Problem
 from setpoint.contracts.resource.compile import is_read
+from setpoint.contracts.resource.origin_files import is_manifest
 
 _MODE_MAX: Final = 0o777
 
@@ -63,6 +64,16 @@ def check_sizes(files: Sequence[ProjectFile], sizes: Mapping[str, int | None]) -
     if sum(sizes[file.sha256] or 0 for file in read) > limits.COMPILE_INPUT_BYTES_MAX:
         detail = f"the manifests together have more than {limits.COMPILE_INPUT_BYTES_MAX} bytes"
         raise Problem("validation-failed", detail, errors=[Fault("project.manifests", detail)])
+
+
+def manifests(files: Sequence[ProjectFile], sizes: Mapping[str, int | None]) -> tuple[ProjectFile, ...]:
+    """Return the files that an Origin may name. Raises Problem when they are too large together."""
+    named = tuple(file for file in files if is_manifest(file.path))
+    if sum(sizes[file.sha256] or 0 for file in named) > limits.DBT_MANIFESTS_BYTES_MAX:
+        detail = f"the manifests of dbt together have more than {limits.DBT_MANIFESTS_BYTES_MAX} bytes"
+        fault = Fault("too-large", detail, named[-1].path, hint="leave out those that no Origin names")
+        raise Problem("validation-failed", detail, errors=[fault])
+    return named
 
 
 def manifest(files: Iterable[ProjectFile]) -> bytes:

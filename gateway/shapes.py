@@ -54,10 +54,14 @@ class ProjectFile(Sent, frozen=True):
 
 
 class ApplyProject(Sent, frozen=True):
-    """The payload of ``apply``: every file of the project, already stored as blobs."""
+    """The payload of ``apply``: every file of the project, already stored as blobs.
+
+    ``variables`` are what ``${NAME}`` stands for in environments. They are stored with the project: no secrets.
+    """
 
     files: list[ProjectFile]
     evaluate: bool = False
+    variables: dict[str, str] = {}
 
 
 class Session(Answer, frozen=True):
@@ -77,13 +81,17 @@ class Session(Answer, frozen=True):
 
 
 class Accepted(Answer, frozen=True):
-    """A command that is durably queued. ``inbox_seq`` is its place in the session's inbox, which never changes."""
+    """A command that is durably queued. ``inbox_seq`` is its place in the session's inbox, which never changes.
+
+    ``warnings`` of an apply are like ``errors`` of a problem, about what was accepted all the same.
+    """
 
     command_id: str
     session_id: str
     type: str
     inbox_seq: int
     status: Literal["queued"] = "queued"
+    warnings: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Command(Answer, frozen=True, omit_defaults=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from gateway import admit, cursor, shapes
@@ -14,7 +16,7 @@ from gateway.routes.apply import admit_project
 from gateway.store import inbox, sessions
 from setpoint import failpoints, runtime
 from setpoint.contracts import ids
-from setpoint.contracts.problem import Problem
+from setpoint.contracts.problem import Fault, Problem
 
 _ROUTE: Final = "/v1/sessions/{session}/commands"
 
@@ -28,16 +30,21 @@ async def post(edge: Edge, request: web.Request) -> web.StreamResponse:
     sent = admit.read_as(body, shapes.PostCommand)
     session = await sessions.one(edge.database, who.tenant_id, request.match_info["session"])
     if sent.type == "apply":
-        admitted = await admit_project(edge, who.tenant_id, sent.payload)
+        admitted, warnings = await admit_project(edge, who.tenant_id, sent.payload)
     else:
-        admitted = admit.command(sent)
-    return await enqueue(edge, request, session.id, admitted, body)
+        admitted, warnings = admit.command(sent), ()
+    return await enqueue(edge, request, session.id, admitted, body, warnings)
 
 
 async def enqueue(
-    edge: Edge, request: web.Request, session_id: str, admitted: admit.Request, body: object
+    edge: Edge,
+    request: web.Request,
+    session_id: str,
+    admitted: admit.Request,
+    body: object,
+    warnings: Sequence[Fault] = (),
 ) -> web.StreamResponse:
-    """Queue an admitted command under the request's Idempotency-Key and poke its owner; answer 202.
+    """Queue an admitted command under the request's Idempotency-Key and poke its owner; answer 202 with the warnings.
 
     ``body`` is what the client sent: the same key with another body is a mismatch. Raises Problem.
     """
@@ -58,7 +65,10 @@ async def enqueue(
     headers = {"Location": f"/v1/sessions/{session_id}/commands/{queued.accepted.command_id}"}
     if queued.replayed:
         headers["Idempotency_Replayed"] = "true"
-    return answer(queued.accepted, 202, **headers)
+    accepted = queued.accepted
+    if warnings:
+        accepted = msgspec.structs.replace(accepted, warnings=[warning.as_json() for warning in warnings])
+    return answer(accepted, 202, **headers)
 
 
 async def list_(edge: Edge, request: web.Request) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from setpoint.cli.context import EXIT_TIMEOUT, OUTPUTS, note
+from setpoint.cli.faults import as_line
 from setpoint.contracts.problem import Problem
 
 _COMMANDS: Final = {
@@ -144,7 +145,5 @@ def main() -> NoReturn:
 def print_problem(problem: Problem) -> None:
     """Print a problem on stderr: every fault with its place first, then the summary."""
     for fault in problem.errors:
-        place = ":".join(str(part) for part in (fault.file, fault.line, fault.column) if part) or fault.pointer
-        hint = f" ({fault.hint})" if fault.hint else ""
-        note(f"{place + ': ' if place else ''}{fault.message}{hint} [{fault.code}]")
+        note(as_line(fault))
     note(f"setpoint: {problem.detail} [{problem.code}]")

@@ -4,61 +4,109 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
-from setpoint.cli import context, table, wait
+from setpoint.cli import context, faults, table, wait
 from setpoint.client.api import Client
 from setpoint.contracts import limits
-from setpoint.contracts.problem import Problem
+from setpoint.contracts.problem import Fault, Problem
+from setpoint.contracts.resource.origin_files import is_manifest, mentions_origin
 
 if TYPE_CHECKING:
     from setpoint.contracts.resource.compile import CompileResult
 
+
+def _by_name(context_: click.Context, option: click.Parameter, written: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` texts. A name without a value, or one that is given twice, is a mistake of the caller."""
+    given: dict[str, str] = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not equals or name in given:
+            reason = "is given twice" if equals else "is not of the form NAME=VALUE"
+            raise click.BadParameter(f"{name!r} {reason}", context_, option)
+        given[name] = value
+    return given
+
+
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
+_VARIABLES = click.option(
+    "--var",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_by_name,
+    help="What ${NAME} stands for in environments; repeatable. It is stored with the project: no secrets.",
+)
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 
 
 def read_project(directory: Path) -> dict[str, tuple[bytes, int]]:
     """Read a project's files: POSIX path -> (content, mode). Hidden files and caches are left out.
 
-    Raises Problem when the project is larger than the limits or holds something that is no plain file.
+    Of what dbt writes into ``target`` the manifest is taken when an Origin may name it. Raises Problem when the project
+    is larger than the limits or holds something that is no plain file.
     """
-    found: dict[str, tuple[bytes, int]] = {}
-    size = 0
+    reading = _Reading(directory)
+    manifests: list[tuple[Path, str]] = []
     for path in sorted(directory.rglob("*")):
         parts = path.relative_to(directory).parts
-        if any(part.startswith(".") or part in _SKIPPED for part in parts):
-            continue
+        name = "/".join(parts)
+        skipped = [part for part in parts if part.startswith(".") or part in _SKIPPED]
         if path.is_dir() and not path.is_symlink():
             continue
-        name = "/".join(parts)
+        if not skipped:
+            reading.take(path, name)
+        elif skipped == ["target"] and is_manifest(name):
+            manifests.append((path, name))
+    if any(mentions_origin(name, content) for name, (content, _) in reading.found.items()):
+        for path, name in manifests:
+            reading.take(path, name)
+    return reading.found
+
+
+@dataclass
+class _Reading:
+    """The files of a project as they are read. Their sizes are bounded together."""
+
+    directory: Path
+    found: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    size: int = 0
+
+    def take(self, path: Path, name: str) -> None:
         facts = path.lstat()
         if not stat.S_ISREG(facts.st_mode):
             raise Problem("validation-failed", f"{name} is not a plain file; links and devices cannot be applied")
-        size += facts.st_size
-        if len(found) >= limits.PROJECT_FILES_MAX or size > limits.PROJECT_BYTES_MAX:
-            raise Problem(
-                "payload-too-large",
-                f"{directory} has more than {limits.PROJECT_FILES_MAX} files or {limits.PROJECT_BYTES_MAX >> 20} MiB",
-            )
+        self.size += facts.st_size
+        if len(self.found) >= limits.PROJECT_FILES_MAX or self.size > limits.PROJECT_BYTES_MAX:
+            most = f"{limits.PROJECT_FILES_MAX} files or {limits.PROJECT_BYTES_MAX >> 20} MiB"
+            raise Problem("payload-too-large", f"{self.directory} has more than {most}")
         try:
-            found[name] = (path.read_bytes(), 0o755 if facts.st_mode & 0o100 else 0o644)
+            self.found[name] = (path.read_bytes(), 0o755 if facts.st_mode & 0o100 else 0o644)
         except OSError as error:
             raise click.ClickException(f"cannot read {path}: {error.strerror}") from error
-    return found
 
 
-def upload(api: Client, session: str, files: dict[str, tuple[bytes, int]], evaluate: bool) -> dict[str, Any]:
+def upload(
+    api: Client,
+    session: str,
+    files: dict[str, tuple[bytes, int]],
+    evaluate: bool,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Store the files as blobs and enqueue the apply; returns the accepted command. Raises Problem with all faults."""
     manifest = [
         {"path": path, "mode": mode, "sha256": api.put_blob(content)} for path, (content, mode) in files.items()
     ]
-    return api.command(session, "apply", {"files": manifest} | ({"evaluate": True} if evaluate else {}))
+    payload: dict[str, Any] = {"files": manifest} | ({"evaluate": True} if evaluate else {})
+    return api.command(session, "apply", payload | ({"variables": dict(variables)} if variables else {}))
 
 
 @click.command()
@@ -87,17 +135,21 @@ def _copy(source: Any, target: Path) -> None:
             (target / item.name).write_bytes(item.read_bytes())
 
 
-def compiled_at(directory: Path, files: dict[str, tuple[bytes, int]] | None = None) -> CompileResult:
+def compiled_at(
+    directory: Path,
+    files: dict[str, tuple[bytes, int]] | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> CompileResult:
     """Compile the project in a directory (its ``files`` when they were read), or return all that is wrong with it."""
     from setpoint.contracts.resource.compile import compile_project
 
     read = read_project(directory) if files is None else files
-    return compile_project({path: content for path, (content, _) in read.items()})
+    return compile_project({path: content for path, (content, _) in read.items()}, variables)
 
 
-def _refuse_faulty(directory: Path, files: dict[str, tuple[bytes, int]]) -> None:
+def _refuse_faulty(directory: Path, files: dict[str, tuple[bytes, int]], variables: Mapping[str, str]) -> None:
     """Raise Problem validation-failed with every fault of a project that does not compile."""
-    result = compiled_at(directory, files)
+    result = compiled_at(directory, files, variables)
     if result.faults:
         raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
 
@@ -105,23 +157,26 @@ def _refuse_faulty(directory: Path, files: dict[str, tuple[bytes, int]]) -> None
 @click.command()
 @_DIRECTORY
 @click.option("-o", "--output", type=click.Choice(["table", "json", "github"]), help="How to print what is found.")
-def validate(directory: Path, output: str | None) -> None:
+@_VARIABLES
+def validate(directory: Path, output: str | None, variables: Mapping[str, str]) -> None:
     """Check the project in DIRECTORY and report every fault with its place. Needs no server.
 
-    `-o json` prints the verdict with all faults, `-o github` annotations for a pull request; both on stdout.
+    Warnings are printed, too, and refuse nothing. `-o json` prints the verdict with all of them, `-o github`
+    annotations for a pull request; both on stdout.
     """
-    from setpoint.cli import faults
-
-    result = compiled_at(directory)
+    result = compiled_at(directory, None, variables)
     how = output or context.settings().output
     problem = Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
     names = sorted(result.compiled.assets) if result.compiled is not None else []
     if how == "json":
-        click.echo(faults.as_json(names, result.faults))
+        click.echo(faults.as_json(names, result.faults, result.warnings))
     elif how == "github":
-        for line in faults.github(directory, result.faults):
+        for line in faults.github(directory, (*result.faults, *result.warnings)):
             click.echo(line)
-    elif result.compiled is not None:
+    else:
+        for warning in result.warnings:
+            context.note(faults.as_line(warning))
+    if how == "table" and result.compiled is not None:
         table.write([{"valid": True, "assets": names}], (("VALID", "valid"), ("ASSETS", "assets")))
     if result.compiled is None and how == "table":
         raise problem
@@ -144,14 +199,19 @@ def schema(which: str | None) -> None:
 @click.option("--session", "-s", "named", help="Session name or id (default: the directory's name; made if new).")
 @click.option("--wait", "waits", is_flag=True, help="Wait until every asset is Ready.")
 @click.option("--evaluate", is_flag=True, help="Evaluate every asset, changed or not.")
+@_VARIABLES
 @click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
-def apply(directory: Path, named: str | None, waits: bool, evaluate: bool, timeout: float) -> None:
+def apply(
+    directory: Path, named: str | None, waits: bool, evaluate: bool, variables: Mapping[str, str], timeout: float
+) -> None:
     """Make the project in DIRECTORY the desired state of a session."""
     files = read_project(directory)
     name = named or context.session_name(directory)
     with context.client() as api:
-        session = _ensure_session(api, name, lambda: _refuse_faulty(directory, files))
-        accepted = upload(api, session["id"], files, evaluate)
+        session = _ensure_session(api, name, lambda: _refuse_faulty(directory, files, variables))
+        accepted = upload(api, session["id"], files, evaluate, variables)
+        for warning in accepted.pop("warnings", ()):
+            context.note(faults.as_line(msgspec.convert(warning, Fault)))
         context.note(f"applied {directory} to session {name}: command {accepted['command_id']}")
         if not waits:
             context.emit(accepted, (("COMMAND", "command_id"), ("SESSION", "session_id"), ("STATUS", "status")))

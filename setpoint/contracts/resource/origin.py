@@ -17,6 +17,7 @@ from setpoint.contracts.resource.dbt_assets import DbtOrigin, Generator
 from setpoint.contracts.resource.dbt_manifest import DbtProject, read_manifest
 from setpoint.contracts.resource.dbt_mesh import Clash, Mesh
 from setpoint.contracts.resource.nearest import nearest_hint
+from setpoint.contracts.resource.origin_files import manifest_of
 from setpoint.contracts.resource.origin_merge import in_vain, merge
 from setpoint.contracts.resource.outside import ConnectionFile, DbtConnection, OriginFile
 from setpoint.contracts.resource.registry import Located
@@ -24,20 +25,8 @@ from setpoint.contracts.resource.source import excerpt
 from setpoint.contracts.resource.spec import AssetFile
 from setpoint.contracts.resource.tree import Document
 
-MANIFEST: Final = "target/manifest.json"
-
 Check = Callable[[Document], Located]
 """Checks the shape of a document; what is wrong with it goes where the caller wants it."""
-
-
-def is_manifest(path: str) -> bool:
-    """Tell whether the file at this path of a project is one that an Origin may name."""
-    return path == MANIFEST or path.endswith("/" + MANIFEST)
-
-
-def mentions_origin(path: str, content: bytes) -> bool:
-    """Tell whether a file of the project may hold an Origin: only then its manifests have to be at hand."""
-    return path.startswith("resources/") and b"Origin" in content
 
 
 @dataclass(frozen=True)
@@ -132,7 +121,7 @@ class _Reader:
 
     def _manifest(self, document: Document, origin: OriginFile) -> DbtProject | None:
         directory = origin.spec.project_dir
-        path = MANIFEST if directory == "." else f"{directory}/{MANIFEST}"
+        path = manifest_of(directory)
         content = self.files.get(path)
         if content is None:
             message = f"there is no {path} among the files of the project"

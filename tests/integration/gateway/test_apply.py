@@ -85,6 +85,56 @@ async def test_a_cycle_has_a_code_of_its_own(api: httpx.AsyncClient, session: st
     assert {fault["code"] for fault in document["errors"]} == {"dependency-cycle"}
 
 
+IDENTITY = (
+    "apiVersion: setpoint.dev/v1alpha1\nkind: Identity\nmetadata: {name: i}\nspec: {type: env, env: {A: '${X}'}}\n"
+)
+
+
+async def test_variables_are_filled_in_and_stored_with_the_project(api: httpx.AsyncClient, session: str) -> None:
+    check = asset("a").replace("run: [test, -f, a]", "run: [test, -f, a]\n    identity: i")
+    body = await payload(api, {"resources/a.yaml": check, "resources/i.yaml": IDENTITY}) | {"variables": {"X": "1"}}
+    answer = await api.post(f"/v1/sessions/{session}/commands", json={"type": "apply", "payload": body})
+    assert answer.status_code == 202, answer.text
+    generation = (await api.get(answer.headers["Location"])).json()["payload"]["generation"]
+    compiled = decode((await api.get(f"/v1/blobs/{generation['resources']}")).content)
+    assert compiled.assets["a"].conditions()[0].env == (("A", "1"),)
+
+
+async def test_a_variable_that_is_not_given_is_a_fault_at_its_place(api: httpx.AsyncClient, session: str) -> None:
+    answer = await apply(api, session, {"resources/i.yaml": IDENTITY})
+    (fault,) = problem(answer, 422, "validation-failed")["errors"]
+    assert (fault["code"], fault["file"]) == ("unset-variable", "resources/i.yaml")
+    assert (fault["line"], fault["column"]) == (4, 28)
+
+
+@pytest.mark.parametrize(
+    ("variables", "pointer"),
+    [
+        ({"1X": "x"}, "/payload/variables/1X"),
+        ({"X": "x" * 10_000}, "/payload/variables/X"),
+        ({f"X{n}": "" for n in range(101)}, "/payload/variables"),
+        ({"X": 1}, "/payload/variables"),
+        (["X"], "/payload/variables"),
+    ],
+)
+async def test_variables_are_bounded(api: httpx.AsyncClient, session: str, variables: Any, pointer: str) -> None:
+    body = await payload(api, GOOD) | {"variables": variables}
+    answer = await api.post(f"/v1/sessions/{session}/commands", json={"type": "apply", "payload": body})
+    (fault,) = problem(answer, 422, "validation-failed")["errors"]
+    assert fault["pointer"].startswith(pointer)
+
+
+async def test_an_apply_answers_with_its_warnings(api: httpx.AsyncClient, session: str) -> None:
+    answer = await apply(api, session, GOOD | {"nagi.yaml": "maxControllers: 3\n"})
+    assert answer.status_code == 202, answer.text
+    first, second = answer.json()["warnings"]
+    assert (first["code"], first["severity"], first["file"], first["line"]) == ("ignored", "warning", "nagi.yaml", 1)
+    assert (second["code"], second["file"]) == ("never-due", "resources/a.yaml")
+    timed = asset("a").replace("- name: there", "- name: there\n    interval: 1h")
+    quiet = await apply(api, session, {"resources/a.yaml": timed})
+    assert "warnings" not in quiet.json()
+
+
 async def test_a_missing_blob_is_named(api: httpx.AsyncClient, session: str) -> None:
     body = await payload(api, GOOD)
     body["files"].append({"path": "later", "mode": 0o644, "sha256": sha256(b"never stored")})

@@ -60,6 +60,32 @@ def test_validate_of_a_good_project(good: Path) -> None:
     assert setpoint("validate", str(good), "-o", "github", HOME=str(good)).stdout == ""
 
 
+def test_validate_prints_warnings_and_succeeds(good: Path) -> None:
+    (good / "setpoint.yaml").write_text("\nstateDir: ./state\n")
+    done = setpoint("validate", str(good), HOME=str(good))
+    assert done.returncode == 0
+    assert done.stderr.startswith("setpoint.yaml:2:1: warning: stateDir is ignored")
+    found = json.loads(setpoint("validate", str(good), "-o", "json", HOME=str(good)).stdout)
+    assert (found["valid"], found["errors"]) == (True, [])
+    assert [(one["code"], one["file"], one["line"]) for one in found["warnings"]] == [("ignored", "setpoint.yaml", 2)]
+    done = setpoint("validate", str(good), "-o", "github", HOME=str(good))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"::warning file={good}/setpoint.yaml,line=2,col=1,title=ignored::")
+
+
+def test_validate_fills_in_the_variables_that_are_given(good: Path) -> None:
+    identity = (
+        'apiVersion: setpoint.dev/v1alpha1\nkind: Identity\nmetadata: {name: i}\nspec: {type: env, env: {A: "${X}"}}\n'
+    )
+    (good / "resources" / "i.yaml").write_text(identity)
+    refused = setpoint("validate", str(good), HOME=str(good))
+    assert refused.returncode == 2
+    assert "resources/i.yaml:4:28: there is no variable 'X' (--var X=VALUE gives it)" in refused.stderr
+    assert setpoint("validate", str(good), "--var", "X=a=b", "--var", "Y=", HOME=str(good)).returncode == 0
+    for words in (("--var", "X"), ("--var", "X=1", "--var", "X=2"), ("--var", "1X=1", "--var", "X=2")):
+        assert setpoint("validate", str(good), *words, HOME=str(good)).returncode == 2
+
+
 def test_annotations_cannot_be_broken_out_of() -> None:
     fault = Fault("a,code:x", "two\nlines 100%", "f,g:h.yaml", 3, 4, hint="do\rthis")
     (line,) = github(Path(), [fault])
