@@ -6,7 +6,7 @@ import pytest
 
 from setpoint.contracts.limits import DBT_MANIFESTS_BYTES_MAX
 from setpoint.contracts.resource.compile import compile_project
-from setpoint.contracts.resource.origin import is_manifest, mentions_origin
+from setpoint.contracts.resource.origin_files import is_manifest, manifest_of, mentions_origin
 from tests.unit.contracts.resource.dbt import (
     API,
     CONNECTION,
@@ -273,8 +273,9 @@ def test_a_manifest_is_only_read_when_an_origin_names_it() -> None:
 
 
 def test_which_files_are_manifests() -> None:
-    assert is_manifest("target/manifest.json")
-    assert is_manifest("dbt/shop/target/manifest.json")
+    for directory, path in ((".", "target/manifest.json"), ("dbt/shop", "dbt/shop/target/manifest.json")):
+        assert manifest_of(directory) == path
+        assert is_manifest(path)
     for path in ("manifest.json", "target/manifest.json.bak", "mytarget/manifest.json", "target/run_results.json"):
         assert not is_manifest(path)
     assert mentions_origin("resources/a.yaml", SHOP.encode())
