@@ -41,7 +41,11 @@ class World:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.stack = Stack(chosen, self.said.append)
-        self.run(self.stack.start())
+        try:
+            self.run(self.stack.start())
+        except BaseException:  # also an interrupt: what has been started runs on otherwise
+            self._end()
+            raise
         self.api = Client(self.stack.server, self.stack.api_key)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -52,6 +56,9 @@ class World:
     def close(self) -> None:
         """Stop everything and remove the directory."""
         self.api.close()
+        self._end()
+
+    def _end(self) -> None:
         try:
             self.run(self.stack.stop())
         finally:
