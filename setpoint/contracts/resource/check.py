@@ -126,9 +126,10 @@ def _without(document: Document, extras: list[ErrorDetails]) -> object:
 
 def _tag_fault(document: Document, loc: Path, context: Mapping[str, Any]) -> Fault:
     field = str(context["discriminator"]).strip("'")
-    tag = str(context["tag"])
     known = [name.strip(" '") for name in str(context["expected_tags"]).split(",")]
-    return document.fault("wrong-value", f"{field} cannot be {excerpt(tag)}", (*loc, field), nearest_hint(tag, known))
+    written = document.at((*loc, field))
+    message = f"{field} cannot be {_named(written)}"
+    return document.fault("wrong-value", message, (*loc, field), nearest_hint(str(written), known))
 
 
 def _words(kind: str, error: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str]:

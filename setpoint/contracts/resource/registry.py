@@ -1,14 +1,14 @@
 """The resources of a project by kind and name. Called by compile and resolve.
 
 A resource whose shape is wrong is still registered under its name, so that one mistake in it is reported once and not
-again by everything that refers to it.
+again by everything that refers to it; so is one whose kind is misspelt, which could be of any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.nearest import nearest_hint
@@ -19,6 +19,8 @@ from setpoint.contracts.resource.tree import Document, Path
 
 AnyFile = AssetFile | ConditionsFile | SyncFile | ConnectionFile | IdentityFile | OriginFile
 """A document of any kind, its shape checked."""
+
+KINDS: Final = frozenset({"Asset", "Conditions", "Sync", "Connection", "Identity", "Origin"})
 
 F = TypeVar("F", AssetFile, ConditionsFile, SyncFile, ConnectionFile, IdentityFile, OriginFile)
 
@@ -62,10 +64,14 @@ class Registry:
     faults: list[Fault] = field(default_factory=list)
     _hints_left: int = _HINTS_MAX
     _by_kind: dict[str, dict[str, Located]] = field(default_factory=dict)
+    _of_no_kind: set[str] = field(default_factory=set)
 
     def register(self, resources: Iterable[Located]) -> None:
         """Take in resources; the second of a kind and name is a fault."""
         for located in resources:
+            if located.kind not in KINDS:
+                self._of_no_kind.add(located.name)
+                continue
             known = self._by_kind.setdefault(located.kind, {})
             first = known.setdefault(located.name, located)
             if first is not located and located.name:
@@ -91,7 +97,7 @@ class Registry:
     def find(self, kind: str, name: str, document: Document, path: Path, shape: type[F]) -> F | None:
         """Return the resource that ``path`` of ``document`` refers to; None and a fault when there is none."""
         located = self._by_kind.get(kind, {}).get(name)
-        if located is None and self.complete:
+        if located is None and self.complete and name not in self._of_no_kind:
             hint = self._hint(kind, name)
             self.faults.append(document.fault("unknown-reference", f"there is no {kind} {excerpt(name)}", path, hint))
         return located.value if located is not None and isinstance(located.value, shape) else None

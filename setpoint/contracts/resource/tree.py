@@ -60,6 +60,13 @@ class Document:
                 path = (*path, part)
         return path
 
+    def at(self, path: Path) -> Any:
+        """Return the value at the longest path in the document that ``path`` leads to."""
+        value: Any = self.value
+        for part in self.nearest(path):
+            value = value[part]
+        return value
+
     def fault(self, code: str, message: str, path: Path, hint: str = "", *, at_key: bool = False) -> Fault:
         """Make a fault at a value of this document, or at its key."""
         key, value = self.places[self.nearest(path)]
@@ -76,9 +83,7 @@ class Document:
 
     def _distance(self, path: Path, start: int, line: int, column: int) -> int:
         """Return how many characters of the source lie between the start of a text and a place in it."""
-        value: Any = self.value
-        for part in self.nearest(path):
-            value = value[part]
+        value = self.at(path)
         lines = value.split("\n") if isinstance(value, str) else []
         if not 0 < line <= len(lines):
             return 0

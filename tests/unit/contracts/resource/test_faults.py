@@ -160,6 +160,45 @@ def test_a_broken_resource_is_reported_once_and_not_by_those_that_use_it() -> No
     assert only(ASSET, CONDITIONS, sync("{run: {type: Command, args: []}}")).line == 14
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("sql", "'sql'"),
+        ("3", "'3'"),
+        ("null", "nothing"),
+        ("[SQL]", "a list"),
+        ("{a: b}", "a mapping"),
+        ("Command2", "'"),
+    ],
+)
+def test_a_wrong_type_of_a_condition_is_reported_once(written: str, words: str) -> None:
+    fault = only(ASSET, SYNC, conditions(f"[{{name: c, type: {written}, run: [x], nonsense: 1}}]"))
+    assert (fault.code, fault.line, fault.column) == ("wrong-value", 14, 24)
+    assert fault.message.startswith(f"type cannot be {words}")
+    if written == "sql":
+        assert fault.hint == "did you mean 'SQL'?"
+
+
+@pytest.mark.parametrize("kind", ["Sync", "Identity", "Connection", "Origin"])
+@pytest.mark.parametrize("written", ["commnd", "3", "null", "[a]"])
+def test_a_wrong_type_of_anything_else_is_reported_once(kind: str, written: str) -> None:
+    fields = {
+        "Sync": "run: {type: TYPE, args: [x]}",
+        "Identity": "type: TYPE, env: {A: b}",
+        "Connection": "type: TYPE, path: x",
+        "Origin": "type: TYPE, connection: c, projectDir: d",
+    }
+    spec = fields[kind].replace("TYPE", written)
+    fault = only(API + f"kind: {kind}\nmetadata: {{name: x}}\nspec: {{{spec}}}\n")
+    assert (fault.code, fault.line) == ("wrong-value", 4)
+
+
+def test_a_misspelt_kind_is_reported_once_and_not_by_those_that_use_it() -> None:
+    fault = only(ASSET, CONDITIONS.replace("kind: Conditions", "kind: Condition"), SYNC)
+    assert (fault.code, fault.line, fault.column) == ("wrong-value", 7, 7)
+    assert fault.hint == "did you mean 'Conditions'?"
+
+
 def test_a_file_that_cannot_be_read_hides_what_may_be_in_it() -> None:
     result = compile_project({"resources/a.yaml": ASSET.encode(), "resources/b.yaml": b"kind: [\n"})
     assert [(fault.file, fault.code) for fault in result.faults] == [("resources/b.yaml", "yaml.syntax")]
