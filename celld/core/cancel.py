@@ -72,7 +72,8 @@ def _refuse_asset(turn: Turn, name: str) -> Problem | None:
 
 def _reach(turn: Turn, body: Cancel, target: Command | None) -> tuple[list[Execution], list[str]]:
     """Return the runs to end and the assets whose requested sync is to be dropped."""
-    names = (body.asset,) if body.asset else target.begun if target is not None else ()
+    begun = [name for name in target.names if name in target.begun] if target is not None else []
+    names = [body.asset] if body.asset else begun
     runs: list[Execution] = []
     waiting: list[str] = []
     for name in names:

@@ -28,6 +28,7 @@ def _accepted(state: State, event: Event) -> State:
         data["lane"],
         event.seq,
         names=names,
+        named=frozenset(names),
         stages=tuple(payload.get("stages", ())),
         active=kind not in NAMING,
         generation=data.get("generation", 0),
@@ -58,28 +59,31 @@ def _names(state: State, kind: str, data: dict[str, Any]) -> tuple[str, ...]:
 
 def _activated(state: State, event: Event) -> State:
     """Let each waiting command begin whose names no earlier open one has."""
-    taken: set[str] = set()
-    for command in sorted(state.commands.values(), key=lambda command: command.seq):
-        if command.type not in NAMING:
-            continue
-        if not command.active and not command.cancelling and taken.isdisjoint(command.names):
+    naming = [command for command in state.commands.values() if command.type in NAMING]
+    if all(command.active for command in naming):
+        return state
+    naming.sort(key=lambda command: command.seq)
+    for place, command in enumerate(naming):
+        waits = not command.active and not command.cancelling
+        if waits and all(command.named.isdisjoint(earlier.named) for earlier in naming[:place]):
             state = _begin(state, replace(command, active=True), event)
-        taken.update(command.names)
     return state
 
 
 def _begin(state: State, command: Command, event: Event) -> State:
     if command.type != "evaluate":
         return _with(state, command)
-    outcomes = dict(command.outcomes)
+    outcomes: list[tuple[str, str]] = []
+    left: list[str] = []
     for name in command.names:
         asset = state.assets.get(name)
         if asset is None or not asset.spec.pairs:
-            outcomes[name] = "retired" if asset is None else "ready"
+            outcomes.append((name, "retired" if asset is None else "ready"))
         else:
+            left.append(name)
             look = Look(event.at, event.seq, gated=False, why="command")
             state = schedule.put(state, schedule.owe(asset, look))
-    return _with(state, replace(command, outcomes=outcomes))
+    return _with(state, replace(command, outcomes=Table(outcomes), left=Table((name, True) for name in left)))
 
 
 def _ended(state: State, event: Event) -> State:
@@ -120,7 +124,7 @@ def _tool_finished(state: State, event: Event) -> State:
 def begun(state: State, command_id: str | None, name: str) -> State:
     """Note that the sync of ``name`` was requested for a command, if it was for one that is open."""
     command = state.commands.get(command_id or "")
-    return state if command is None else _with(state, replace(command, begun=(*command.begun, name)))
+    return state if command is None else _with(state, replace(command, begun=command.begun.with_(name, True)))
 
 
 def synced(state: State, command_id: str | None, name: str, outcome: str) -> State:
@@ -128,7 +132,9 @@ def synced(state: State, command_id: str | None, name: str, outcome: str) -> Sta
     command = state.commands.get(command_id or "")
     if command is None:
         return state
-    return _with(state, replace(command, outcomes={**command.outcomes, name: outcome}))
+    return _with(
+        state, replace(command, outcomes=command.outcomes.with_(name, outcome), left=command.left.without(name))
+    )
 
 
 def evaluated(state: State, asset: Asset, flight: Evaluation, verdict: str) -> State:
@@ -138,10 +144,8 @@ def evaluated(state: State, asset: Asset, flight: Evaluation, verdict: str) -> S
     """
     whole = len(flight.conditions) == len(asset.spec.conditions())
     answers = asset.sync is not None or (whole and asset.look is not None and asset.look.seq < flight.seq)
-    for command in list(state.commands.values()):
-        if asset.name not in command.names or asset.name in command.outcomes:
-            continue
-        if command.type == "evaluate" and command.active and answers:
+    for command in list(state.commands.values()) if answers else ():
+        if asset.name in command.left:
             state = synced(state, command.id, asset.name, verdict)
     if verdict == "unknown" and asset.sync is not None and not asset.sync.ended:
         state = synced(state, asset.sync.command_id, asset.name, "unverified")

@@ -8,13 +8,28 @@ from typing import Any, Final
 from celld.core import answer, schedule, sync, tool, workspace
 from celld.core.state import Command
 from celld.core.turn import Turn
+from setpoint.contracts.event import NewEvent
 
 _NAMES_SHOWN: Final = 100
 GOOD: Final = "succeeded"
+_MOVES: Final = frozenset(
+    {
+        "evaluation.completed",
+        "evaluation.failed",
+        "sync.succeeded",
+        "sync.failed",
+        "sync.cancelled",
+        "sync.skipped",
+        "sync.outcome_unknown",
+    }
+)
+"""What ends a sync or its verification: nothing else frees an asset, or those below it, for a manual sync."""
 
 
 def advance(turn: Turn) -> None:
     """Bring every open command as far as it can go now."""
+    news, fresh = turn.events[turn.looked :], not turn.events
+    turn.looked = len(turn.events)
     for command_id in list(turn.state.commands):
         command = turn.state.commands.get(command_id)
         if command is None:
@@ -25,11 +40,19 @@ def advance(turn: Turn) -> None:
             case "evaluate":
                 _evaluate(turn, command)
             case "sync":
-                _sync(turn, command)
+                if fresh or any(_concerns(event, command) for event in news):
+                    _sync(turn, command)
             case "close":
                 _close(turn, command)
             case _:
                 pass  # an apply ends with its workspace, every other command in the decision that accepts it
+
+
+def _concerns(event: NewEvent, command: Command) -> bool:
+    """Tell whether an event may let a manual sync go on: looking through all of its names is not done for less."""
+    if event.type in _MOVES:
+        return event.asset in command.named
+    return event.type == "resources.applied" or event.type.startswith("command.")
 
 
 def _tool(turn: Turn, command: Command) -> None:
@@ -45,21 +68,23 @@ def _evaluate(turn: Turn, command: Command) -> None:
         return
     if not command.active:
         return
-    outcomes: dict[str, str] = {}
-    for name in command.names:
-        asset = turn.state.assets.get(name)
-        outcome = command.outcomes.get(name)
-        if outcome is None and asset is not None and asset.spec.pairs:
+    assets = turn.state.assets
+    for name in command.left.unsorted():
+        asset = assets.get(name)
+        if asset is not None and asset.spec.pairs:
             return
-        outcomes[name] = outcome or ("retired" if asset is None else "ready")
+    outcomes = {
+        name: command.outcomes.get(name) or ("retired" if name not in assets else "ready") for name in command.names
+    }
     answer.end(turn, command.id, "failed" if "unknown" in outcomes.values() else GOOD, **_result(outcomes))
 
 
 def _sync(turn: Turn, command: Command) -> None:
     """Request each name whose selected upstreams are through; those below one that failed are left out."""
     if command.cancelling:
-        if not any(_runs(turn, command, name) for name in command.begun):
-            answer.end(turn, command.id, "cancelled", **_summary({**command.outcomes}))
+        if not any(_runs(turn, command, name) for name in command.begun.unsorted()):
+            known = {name: outcome for name in command.names if (outcome := command.outcomes.get(name)) is not None}
+            answer.end(turn, command.id, "cancelled", **_summary(known))
         return
     if not command.active:
         return
@@ -77,49 +102,29 @@ def _sync(turn: Turn, command: Command) -> None:
 
 def _outcomes(turn: Turn, command: Command) -> dict[str, str]:
     """Return for each name: what came of it, or runs, waits (for an upstream), free (may be requested), left_out."""
-    outcomes: dict[str, str] = {}
-    meaning: dict[str, str] = {}
-    for name in command.names:
-        asset = turn.state.assets.get(name)
-        if name in command.begun:
-            outcomes[name] = "runs" if _runs(turn, command, name) else command.outcomes.get(name, "retired")
-        elif asset is None or schedule.direct_pair(asset) is None:
-            outcomes[name] = "retired"
+    lineage = turn.state.lineage
+    outcomes = {name: _own(turn, command, name) for name in command.names}
+    waits = bad = 0
+    for name, outcome in outcomes.items():
+        if name not in turn.state.assets or outcome in (GOOD, "retired"):
+            continue
+        if outcome in ("free", "runs"):
+            waits |= lineage.bit(name)
         else:
-            outcomes[name] = _above(turn, command, name, meaning) or "free"
+            bad |= lineage.bit(name)
+    for name, outcome in outcomes.items():
+        if outcome == "free":
+            above = lineage.above[name]
+            outcomes[name] = "left_out" if above & bad else "waits" if above & waits else "free"
     return outcomes
 
 
-def _above(turn: Turn, command: Command, name: str, meaning: dict[str, str]) -> str:
-    """Tell what the selected assets above ``name`` mean for it: nothing, waits or left_out.
-
-    ``meaning`` remembers what each asset means for those below it. Iterative: chains may be long.
-    """
-    stack = list(turn.asset(name).spec.upstreams)
-    while stack:
-        current = stack[-1]
-        upstreams = turn.asset(current).spec.upstreams
-        unseen = [upstream for upstream in upstreams if upstream not in meaning]
-        if unseen:
-            stack += unseen
-            continue
-        stack.pop()
-        meaning[current] = _worst(meaning, upstreams) or _own(turn, command, current)
-    return _worst(meaning, turn.asset(name).spec.upstreams)
-
-
-def _worst(meaning: Mapping[str, str], upstreams: tuple[str, ...]) -> str:
-    found = {meaning[upstream] for upstream in upstreams}
-    return "left_out" if "left_out" in found else "waits" if "waits" in found else ""
-
-
 def _own(turn: Turn, command: Command, name: str) -> str:
-    """Tell what an asset means for those below it by itself: nothing, to wait for it, or to be left out."""
-    if name not in command.names or name not in turn.state.assets:
-        return ""
-    if name not in command.begun or _runs(turn, command, name):
-        return "waits"
-    return "" if command.outcomes.get(name, GOOD) == GOOD else "left_out"
+    """Tell what became of a name by itself: free when it was not begun yet, whatever is above it."""
+    if name in command.begun:
+        return "runs" if _runs(turn, command, name) else command.outcomes.get(name) or "retired"
+    asset = turn.state.assets.get(name)
+    return "retired" if asset is None or schedule.direct_pair(asset) is None else "free"
 
 
 def _runs(turn: Turn, command: Command, name: str) -> bool:

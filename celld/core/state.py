@@ -216,7 +216,8 @@ class Execution(Struct, frozen=True):
 class Command(Struct, frozen=True):
     """An accepted command that has not ended. ``active`` False: it waits for one that names the same assets.
 
-    ``outcomes`` has what came of each name so far; for a sync ``begun`` has the names that were requested.
+    ``outcomes`` has what came of each name so far; for an evaluation ``left`` has the names without one, for a sync
+    ``begun`` has those that were requested. ``named`` is the set of ``names``.
     """
 
     id: str
@@ -224,14 +225,16 @@ class Command(Struct, frozen=True):
     lane: int
     seq: int
     names: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()
     stages: tuple[str, ...] = ()
     active: bool = True
     cancelling: bool = False
     generation: int = 0
     tool: Tool | None = None
     execution_id: str = ""
-    begun: tuple[str, ...] = ()
-    outcomes: dict[str, str] = {}
+    left: Table[bool] = Table()
+    begun: Table[bool] = Table()
+    outcomes: Table[str] = Table()
 
 
 class Generation(Struct, frozen=True):

@@ -50,6 +50,10 @@ class Table(Generic[V]):
         """Yield the keys sorted."""
         return iter(sorted(key for bucket in self._buckets for key in bucket))
 
+    def unsorted(self) -> Iterator[str]:
+        """Yield the keys in an order that only depends on what was set: for whoever needs any, not all."""
+        return (key for bucket in self._buckets if bucket for key in bucket)
+
     def values(self) -> Iterator[V]:
         """Yield the values by sorted key."""
         return (self[key] for key in self)
@@ -71,6 +75,8 @@ class Table(Generic[V]):
 
     def changed_since(self, older: Table[V]) -> list[str]:
         """Return the keys, sorted, whose value is another object than in ``older``, also those that left."""
+        if self._buckets is older._buckets:
+            return []
         keys: set[str] = set()
         for now, then in zip(self._buckets, older._buckets, strict=True):
             if now is not then:

@@ -28,6 +28,8 @@ class Turn:
         self.effects: list[Effect] = []
         self.again = False
         """Something is left that needs a decision of its own: it asks to be called again at once."""
+        self.looked = 0
+        """How many of the events the open commands have been brought on for."""
         self._cancelled: set[str] = set()
 
     def emit(

@@ -504,3 +504,17 @@ def test_no_more_is_suspended_at_once_than_a_decision_holds() -> None:
     labelled = ready(*(asset(f"n{i}", labels={"k": "v"}) for i in range(501)))
     how, result = outcome(labelled, labelled.command("suspend", {"select": ["label:k"]}))
     assert (how, result["code"]) == ("rejected", "payload-too-large")
+
+
+def test_a_sync_of_several_ends_when_one_that_waited_its_turn_has_lost_its_sync() -> None:
+    world = World(project(asset("a"), asset("b", "a")), all_ready=True)
+    world.run(60)
+    world.drift("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(3)
+    assert world.state.assets["a"].sync is not None
+    both = world.command("sync", {"select": ["a", "b"]})
+    world.apply(project(asset("a", pairs=(pair("c", sync=None),)), asset("b", "a")))
+    world.run(120)
+    assert [event.type for event in world.ends(both)] == ["command.succeeded"]
+    assert world.counts("b")[1] >= 1
