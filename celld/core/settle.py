@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celld.core import evaluate, lock, progress, schedule, sync, workspace
+from celld.core.state import Asset
 from celld.core.turn import Turn
 
 
@@ -87,7 +88,7 @@ def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
             _once(begun, "withdrawal", entry[1])  # a manual sync may start in its place
             sync.withdraw(turn, entry[1], "blocked")
         elif holder is not None:
-            _once(begun, "sync", entry[1])
+            _once(begun, _try_of(asset), entry[1])  # what waited behind the one that is given up tries in its place
             lock.tried_in_vain(turn, entry[1], holder)
         elif sync.needs_lock(asset):
             turn.again = True  # its turn comes when nothing else happens; what was requested later waits behind it
@@ -95,6 +96,12 @@ def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
         else:
             _once(begun, "sync", entry[1])
             sync.start(turn, entry[1])
+
+
+def _try_of(asset: Asset) -> str:
+    """Name the one try of a lock that a requested sync has in a decision."""
+    assert asset.sync is not None, "a lock is tried for a sync that was not requested"
+    return f"try of a lock for {asset.sync.command_id or asset.sync.kind}"
 
 
 def _start_evaluations(turn: Turn, begun: set[tuple[str, str]]) -> None:

@@ -11,18 +11,23 @@ from collections.abc import Callable, Generator
 from typing import Any, Final
 
 SECOND: Final = 1_000_000
+_STEPS_MAX: Final = 500_000
 
 Work = Generator[Any, Any, Any]
 """A process: yields ``float`` seconds or a ``Future``, is sent what the future came to."""
 
 
+class Spinning(Exception):
+    """Far more happens than can be right: something asks again and again without a pause."""
+
+
 class Kernel:
     """The clock (microseconds since the epoch) and what is to happen, in order of time, then of asking."""
 
-    __slots__ = ("_heap", "_order", "now", "steps")
+    __slots__ = ("_heap", "_order", "began", "now", "steps")
 
     def __init__(self, now: int) -> None:
-        self.now = now
+        self.now = self.began = now
         self.steps = 0
         self._heap: list[tuple[int, int, Callable[[], object]]] = []
         self._order = 0
@@ -33,9 +38,9 @@ class Kernel:
         heapq.heappush(self._heap, (max(when, self.now), self._order, do))
 
     def later(self, seconds: float, do: Callable[[], object]) -> None:
-        """Do something ``seconds`` from now."""
+        """Do something ``seconds`` from now; the clock moves by a microsecond at least."""
         self._order += 1
-        heapq.heappush(self._heap, (self.now + int(seconds * SECOND), self._order, do))
+        heapq.heappush(self._heap, (self.now + int(seconds * SECOND) + 1, self._order, do))
 
     def run(self, until: int) -> None:
         """Let time pass, up to and with an instant."""
@@ -43,6 +48,8 @@ class Kernel:
         while heap and heap[0][0] <= until:
             self.now, _, do = pop(heap)
             self.steps += 1
+            if self.steps > _STEPS_MAX:
+                raise Spinning(f"{_STEPS_MAX} things happened, and it is only {(self.now - self.began) / SECOND:.0f} s")
             do()
         self.now = until
 
@@ -154,10 +161,11 @@ class Task:
         self._step(None)
 
     def cancel(self) -> None:
-        """End it where it stands. Idempotent; a process cannot cancel itself."""
+        """End it where it stands; one that is at work now ends at its next wait. Idempotent."""
         if not self.over:
             self.over = True
-            self._work.close()
+            if not self._work.gi_running:
+                self._work.close()
             self.ended.give(None)
 
     def _wake(self) -> None:
@@ -187,7 +195,9 @@ class Task:
             self.over = True
             self.ended.fail(error)
         else:
-            if isinstance(wanted, Future):
+            if self.over:
+                self._work.close()
+            elif isinstance(wanted, Future):
                 wanted.then(self._told)
             else:
                 self._scope.kernel.later(wanted, self._wake)

@@ -48,7 +48,7 @@ def variant(random: Random, before: CompiledSet) -> CompiledSet:
         else:
             assets[name] = old
     if not assets or random.random() < 0.3:
-        fresh = f"m{random.randint(0, 2)}"
+        fresh = next(name for place in range(9) if (name := f"m{place}") not in assets)
         assets[fresh] = _asset(random, fresh, list(assets))
     settings = before.settings if random.random() < 0.7 else _settings(random)
     return CompiledSet(assets, settings)

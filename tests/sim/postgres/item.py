@@ -48,6 +48,7 @@ class ItemLock(msgspec.Struct):
 
     key: str | None = None
     execution: str = ""
+    ttl_s: float | None = None
 
 
 class ItemSandbox(msgspec.Struct):

@@ -112,11 +112,13 @@ class Claim(NamedTuple):
     expires_at: int
 
 
-class Holder(NamedTuple):
-    """Who holds an asset lock."""
+class Lock(NamedTuple):
+    """Who holds an asset lock, since when, and for how long nobody may break it without force."""
 
     session: str
     execution: str
+    since: int
+    ttl_s: float | None = None
 
 
 class Generation(NamedTuple):
@@ -158,7 +160,7 @@ class Tables:
     snapshots: dict[Key, dict[int, Snapshot]] = field(default_factory=dict)
     generations: dict[Key, dict[int, Generation]] = field(default_factory=dict)
     assets: dict[Key, dict[str, Projected]] = field(default_factory=dict)
-    locks: dict[tuple[str, str], Holder | None] = field(default_factory=dict)
+    locks: dict[tuple[str, str], Lock | None] = field(default_factory=dict)
     """(tenant, lock key) -> holder; None is a free key that was held once."""
     commands: dict[tuple[str, str], Command] = field(default_factory=dict)
     inbox: dict[Key, dict[tuple[int, int], str]] = field(default_factory=dict)

@@ -120,6 +120,19 @@ def test_a_manual_sync_that_does_not_get_its_lock_ends_its_command() -> None:
     assert (end.type, end.data["result"]["assets"]) == ("command.failed", {"a": "skipped"})
 
 
+def test_a_manual_sync_tries_the_lock_in_the_very_decision_that_gave_the_drift_sync_up() -> None:
+    world = World(project(locked("a"), locked("b"), lock_retry_interval_s=5.0, lock_retry_max_attempts=2))
+    world.sync_s = {"a": 60.0}
+    world.run(3)
+    first = world.command("sync", {"select": ["b"]})
+    second = world.command("sync", {"select": ["b"]})
+    world.run(30)
+    assert len(world.events("sync.skipped", "b")) == 3
+    assert [world.ends(command)[0].type for command in (first, second)] == ["command.failed", "command.failed"]
+    world.run(120)
+    assert world.known() == {"a": "ready", "b": "ready"}
+
+
 def test_a_cancelled_wait_and_a_halted_one_end_without_the_lock() -> None:
     world = World(project(locked("a"), locked("b")))
     world.hold("warehouse")
