@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from setpoint.contracts.limits import MIB
 from setpoint.contracts.resource.model import decode
 from tests.integration.gateway.projects import apply, asset, payload, put, sha256
 from tests.integration.gateway.served import problem
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "dbt"
 
 GOOD: dict[str, bytes | str] = {
     "resources/a.yaml": asset("a"),
@@ -190,3 +194,33 @@ async def test_a_generation_cannot_be_named_by_the_client(api: httpx.AsyncClient
     sha = "0" * 64
     body = {"type": "apply", "payload": {"generation": {"resources": sha, "files": sha}}}
     problem(await api.post(f"/v1/sessions/{session}/commands", json=body), 422, "unknown-field")
+
+
+DBT = """apiVersion: nagi.io/v1alpha1
+kind: Connection
+metadata: {name: warehouse}
+spec: {type: dbt, profile: shop}
+---
+apiVersion: nagi.io/v1alpha1
+kind: Origin
+metadata: {name: shop}
+spec: {type: DBT, connection: warehouse, projectDir: .}
+"""
+
+
+async def test_an_origin_is_expanded_from_a_manifest_larger_than_a_resource_may_be(
+    api: httpx.AsyncClient, session: str
+) -> None:
+    manifest = json.loads((FIXTURES / "shop.v12.json").read_bytes()) | {"docs": {"long": "x" * (8 * MIB)}}
+    files: dict[str, bytes | str] = {"resources/dbt.yaml": DBT, "target/manifest.json": json.dumps(manifest)}
+    answer = await apply(api, session, files)
+    assert answer.status_code == 202, answer.text
+    command = (await api.get(answer.headers["Location"])).json()
+    compiled = decode((await api.get(f"/v1/blobs/{command['payload']['generation']['resources']}")).content)
+    assert compiled.assets["shop.daily_revenue"].upstreams == ("shop.countries", "shop.orders.v2")
+
+
+async def test_an_origin_without_its_manifest_is_refused_at_its_place(api: httpx.AsyncClient, session: str) -> None:
+    body = problem(await apply(api, session, {"resources/dbt.yaml": DBT}), 422, "validation-failed")
+    (fault,) = body["errors"]
+    assert (fault["code"], fault["file"], fault["line"]) == ("dbt-manifest", "resources/dbt.yaml", 9)

@@ -23,6 +23,33 @@ def test_hidden_files_and_caches_are_left_out_and_modes_are_plain(tmp_path: Path
     assert read_project(tmp_path) == {"resources/a.yaml": (b"a", 0o644), "run.sh": (b"#!/bin/sh", 0o755)}
 
 
+ORIGIN = b"kind: Origin\n"
+
+
+@pytest.mark.parametrize(
+    ("resources", "taken"),
+    [
+        (ORIGIN, ["dbt/target/manifest.json", "resources/a.yaml", "target/manifest.json"]),
+        (b"x: y\n", ["resources/a.yaml"]),
+    ],
+)
+def test_of_what_dbt_writes_the_manifest_is_taken_when_there_may_be_an_origin(
+    tmp_path: Path, resources: bytes, taken: list[str]
+) -> None:
+    names = (
+        "target/manifest.json",
+        "target/run_results.json",
+        "dbt/target/manifest.json",
+        ".venv/target/manifest.json",
+    )
+    for name in (*names, "target/target/manifest.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "resources").mkdir()
+    (tmp_path / "resources" / "a.yaml").write_bytes(resources)
+    assert sorted(read_project(tmp_path)) == taken
+
+
 def test_a_link_is_refused_by_name(tmp_path: Path) -> None:
     os.symlink("/etc/passwd", tmp_path / "stolen")
     with pytest.raises(Problem, match="stolen"):

@@ -89,3 +89,13 @@ def test_a_manifest_does_not_depend_on_the_order_it_came_in() -> None:
     one, two = file("b", 0o755), file("a")
     assert project.manifest([one, two]) == project.manifest([two, one])
     assert json.loads(project.manifest([one])) == {"files": [{"path": "b", "mode": 0o755, "sha256": SHA}]}
+
+
+def test_manifests_of_dbt_are_bounded_together_and_beside_what_people_write() -> None:
+    files = [file("target/manifest.json", sha256="1" * 64), file("a/target/manifest.json", sha256="2" * 64)]
+    other = file("manifest.json")
+    half = limits.DBT_MANIFESTS_BYTES_MAX // 2
+    assert project.manifests([*files, other], {"1" * 64: half, "2" * 64: half}) == tuple(files)
+    with pytest.raises(Problem, match="manifests of dbt") as caught:
+        project.manifests(files, {"1" * 64: half, "2" * 64: half + 1})
+    assert [fault.code for fault in caught.value.errors] == ["too-large"]
