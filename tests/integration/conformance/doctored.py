@@ -70,6 +70,10 @@ def _ends_again(db: Tables, args: tuple[Any, ...], go: Go) -> Any:
     return answer
 
 
+def _breaks_the_young(db: Tables, args: tuple[Any, ...], go: Go) -> Any:
+    return go(*args[:5], True, *args[6:])
+
+
 def _quota_off_by_one(db: Tables, args: tuple[Any, ...], go: Go) -> Any:
     return go(*args[:-1], args[-1] + 1)
 
@@ -156,6 +160,7 @@ DOCTORED: Final[dict[str, tuple[str, Break]]] = {
     "a repeated batch is not known": ("append_batch", _no_memory_of_the_batch),
     "a held lock is free": ("append_batch", _no_locks),
     "a command ends twice": ("append_batch", _ends_again),
+    "a young lock is broken without force": ("break_lock", _breaks_the_young),
     "a lane takes one more than its quota": ("enqueue", _quota_off_by_one),
     "a command wakes nobody": ("enqueue", _nobody_is_woken),
     "an idempotency key ends at once": ("enqueue", _keys_end_early),

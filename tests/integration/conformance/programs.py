@@ -99,7 +99,7 @@ class Author:
             self._advance(self.random.choices(list(_STEPS_US), list(_STEPS_US.values()))[0])
             return
         acts: dict[Callable[[], None], int] = {
-            self._append: 36,
+            self._append: 44,
             self._enqueue: 14,
             self._sweep: 10,
             self._acquire: 5,
@@ -108,6 +108,7 @@ class Author:
             self._register: 2,
             self._renew: 8,
             self._bury: 6,
+            self._break_lock: 4,
             self._create: 3,
             self._look: 5,
             self._snapshot: 4,
@@ -200,6 +201,14 @@ class Author:
         if answer[0] == "ok":
             self.ids.append(command)
 
+    def _break_lock(self) -> None:
+        some, idem = self.random, self.random.choice([None, None, "i0", "i3"])
+        command = some.choice(self.ids) if some.random() < 0.2 else self.id()
+        held = [key for key, lock in self.model.wire.db.locks.items() if lock is not None]
+        tenant, lock_key = some.choice(held) if held and some.random() < 0.8 else (self.keys[0][0], "k0")
+        why, fingerprint = some.choice([None, "why"]), some.choice([b"x", b"y"]) if idem else None
+        self.call("break_lock", tenant, lock_key, command, "me", why, some.random() < 0.3, idem, fingerprint)
+
     def _append(self) -> None:
         items, seen = [], set()
         for _ in range(self.random.choice([1, 1, 1, 2, 3])):
@@ -223,9 +232,9 @@ class Author:
         fixed = {"tenant": key[0], "session": key[1], "inc": belief.inc, "epoch": epoch, "head_seq": head}
         item = fixed | {"batch": self.id(), "events": [self._event() for _ in range(some.choice([1, 1, 2, 3]))]}
         queue = self.model.wire.db.inbox.get(key, {})
-        if queue and some.random() < 0.5:
-            item["ack"] = [list(at) for at in some.sample(sorted(queue), 1)]
-        elif some.random() < 0.02:
+        if queue and some.random() < 0.7:
+            item["ack"] = [list(at) for at in some.sample(sorted(queue), some.randint(1, len(queue)))]
+        elif some.random() < 0.06:
             item["ack"] = [[some.randrange(3), some.randrange(4)]]
         if result := self._result(key):
             item["results"] = [result]
@@ -233,7 +242,9 @@ class Author:
             item["assets"] = [{"name": some.choice("ab"), "doc": some.choice([None, {"n": 1}, 2])}]
         for what in ("take", "give"):
             if some.random() < 0.25:
-                item[what] = [{"key": some.choice(_LOCKS), "execution": some.choice(self.ids[:3])}]
+                lock: dict[str, Any] = {"key": some.choice(_LOCKS), "execution": some.choice(self.ids[:3])}
+                ttl = {"ttl_s": some.choice([None, 2, 7.5])} if what == "take" and some.random() < 0.5 else {}
+                item[what] = [lock | ttl]
         return item | self._moves()
 
     def _moves(self) -> dict[str, Any]:
@@ -245,7 +256,7 @@ class Author:
             return {"generation": {"n": some.randrange(3), "resources": "r", "files": "f"}}
         if drawn < 0.13:
             return {"delivering": some.choice([None, 4])}
-        return some.choice(_BAD) if drawn < 0.16 else {}
+        return some.choice(_BAD) if drawn < 0.18 else {}
 
     def _event(self) -> dict[str, Any]:
         some = self.random
@@ -265,11 +276,13 @@ class Author:
             for (_, command), row in db.commands.items()
             if row.session == key[1] and (key[0], command) not in db.results and command not in waiting
         ]
-        if open_ids and some.random() < 0.4:
+        if open_ids and some.random() < 0.6:
             command, lane = some.choice(open_ids)
-        elif some.random() < 0.04:
-            ended = [command for tenant, command in db.results if tenant == key[0]]
-            command, lane = some.choice(ended or self.ids), some.randrange(2)
+        elif (ended := [command for tenant, command in db.results if tenant == key[0]]) and some.random() < 0.2:
+            lanes = [lane for lane in (0, 1) if db.heads[key].unended[lane]] or [some.randrange(2)]
+            command, lane = some.choice(ended), some.choice(lanes)
+        elif some.random() < 0.03:
+            command, lane = some.choice(self.ids), some.randrange(2)
         else:
             return None
         status = "fine" if some.random() < 0.03 else some.choice(["succeeded", "failed"])

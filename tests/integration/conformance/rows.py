@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from migrations.door import Pool
+from setpoint.contracts.clock import parse_rfc3339
 from tests.integration.conformance.signatures import event_row, plain
 from tests.sim.postgres.tables import Tables
 
@@ -24,7 +25,7 @@ _COLUMNS: Final = {
     "session_snapshots": "tenant_id, session_id, seq, code_version, state",
     "generations": "tenant_id, session_id, generation_no, resources, files, seq, at",
     "session_assets": "tenant_id, session_id, name, seq, doc",
-    "asset_locks": "tenant_id, lock_key, session_id, execution_id",
+    "asset_locks": "tenant_id, lock_key, session_id, execution_id, since, ttl_s",
     "commands": "tenant_id, command_id, session_id, lane, type, payload",
     "command_inbox": "tenant_id, session_id, lane, inbox_seq, command_id",
     "command_results": "tenant_id, command_id, session_id, status, result, seq",
@@ -41,6 +42,7 @@ async def real_dump(all_seeing: Pool) -> Dump:
     for table, columns in _COLUMNS.items():
         rows = await all_seeing.fetch(f"SELECT {columns} FROM setpoint.{table}")
         dump[table] = _sorted([plain(row) for row in rows])
+    dump["audit_log"] = _sorted([(action, _in_micros(detail)) for action, detail in dump["audit_log"]])
     return dump
 
 
@@ -59,7 +61,7 @@ def model_dump(db: Tables) -> Dump:
         ],
         "session_wakes": [(*key, x.wake_at, x.prefer_host, x.avoid_host) for key, x in db.wakes.items()],
         "events": [(*key, *event_row(event)) for key, log in db.events.items() for event in log],
-        "asset_locks": [(*key, x and x.session, x and x.execution) for key, x in db.locks.items()],
+        "asset_locks": [(*key, *(x or (None,) * 4)) for key, x in db.locks.items()],
         "commands": [(key[0], key[1], *x) for key, x in db.commands.items()],
         "command_results": [(key[0], key[1], *x) for key, x in db.results.items()],
         "idempotency_keys": [(*key, *x) for key, x in db.claims.items()],
@@ -84,6 +86,11 @@ def _of_sessions(db: Tables) -> Dump:
         "session_assets": [(*key, name, *x) for key, rows in db.assets.items() for name, x in rows.items()],
         "command_inbox": [(*key, *at, command) for key, rows in db.inbox.items() for at, command in rows.items()],
     }
+
+
+def _in_micros(detail: dict[str, Any]) -> dict[str, Any]:
+    """Read the one time that the audit log keeps in its text."""
+    return detail | {"since": parse_rfc3339(detail["since"])} if "since" in detail else detail
 
 
 def _sorted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

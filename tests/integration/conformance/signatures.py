@@ -16,7 +16,7 @@ import msgspec
 from migrations.door import Row
 from setpoint.contracts.clock import micros, moment
 from setpoint.contracts.event import Event
-from tests.sim.postgres import append, commands, lease, ownership, reads, registry
+from tests.sim.postgres import append, commands, lease, locks, ownership, reads, registry
 from tests.sim.postgres.item import decode
 from tests.sim.postgres.tables import NEVER, Tables
 
@@ -99,6 +99,9 @@ SIGNATURES: Final[dict[str, Signature]] = {
         commands.enqueue,
         {5: _json},
         one=True,
+    ),
+    "break_lock": Signature(
+        _GATEWAY, "SELECT * FROM setpoint.break_lock($1, $2, $3, $4, $5, $6, $7, $8)", locks.break_lock, {}, one=True
     ),
     "session_owner": Signature(
         _GATEWAY, "SELECT * FROM setpoint.session_owner($1, $2)", commands.session_owner, {}, one=True

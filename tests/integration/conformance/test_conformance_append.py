@@ -290,7 +290,7 @@ async def test_an_item_that_gives_may_take_the_same_key_for_another_execution(b:
     one, held, next_one = await b.owned(), b.new_id(), b.new_id()
     await b.write(one, take=lock("k", held))
     await b.write(one, give=lock("k", held), take=lock("k", next_one))
-    assert (await b.db.dump())["asset_locks"] == [(one.key[0], "k", one.key[1], next_one)]
+    assert (await b.db.dump())["asset_locks"] == [(one.key[0], "k", one.key[1], next_one, b.db.now, None)]
 
 
 async def test_a_repeated_take_by_the_same_execution_is_ok(b: Bench) -> None:

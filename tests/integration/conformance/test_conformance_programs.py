@@ -23,6 +23,7 @@ ANSWERS: Final = frozenset(
         "create_session": "ok already conflict mismatch",
         "enqueue": "ok replay mismatch not_found closed full",
         "append_batch": "ok already fenced truncated moved_head lock_busy 21000 22023 22P02 23502 23503 23505 23514",
+        "break_lock": "ok already mismatch free young",
         "acquire": "ok mine held moved no_lease closed gone",
         "release": "ok fenced moved_head busy",
         "host_register": "ok fenced key_mismatch",
