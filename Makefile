@@ -10,7 +10,7 @@ SEED ?= 1
 DURATION_S ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check fix proto lock clean
+.PHONY: help setup demo test chaos ablate check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup ## run all tests (TESTS=path for some, WORKERS=0 for one at a time)
 
 chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATION_S=n)
 	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --seconds $(DURATION_S)
+
+ablate: setup ## take the rules out one at a time: each time a test must fail (RULES="R1 G5" for some)
+	@"$(BIN)/python" -m tests.ablate $(RULES)
 
 check: setup ## lint, format, types, import contracts, house rules
 	@"$(BIN)/ruff" check .

@@ -149,6 +149,16 @@ def test_a_forgotten_run_never_looks_like_one_that_was_never_seen(ledger: Ledger
     assert run_once(ledger, "r7", seq=2, ended_us=9, epoch=(2, 1)) == "new"
 
 
+def test_nothing_of_an_older_epoch_is_let_in(ledger: Ledger) -> None:
+    ledger.fence("t", "s", (2, 5))
+    ledger.add_workspace("s", 1, "p")
+    for epoch in ((2, 4), (1, 99)):
+        with pytest.raises(StaleEpoch):
+            ledger.fence("t", "s", epoch)
+        with pytest.raises(StaleEpoch):
+            run_once(ledger, "r", seq=1, ended_us=1, epoch=epoch)
+
+
 def test_a_running_run_is_never_forgotten(ledger: Ledger) -> None:
     ledger.fence("t", "s", (1, 1))
     ledger.add_workspace("s", 1, "p")

@@ -216,6 +216,7 @@ def test_halt_stops_automatic_syncs_until_unhalt_and_then_looks_first() -> None:
     world.drift("a")
     world.run(200)
     assert world.counts("a", head) == (3, 0)
+    assert world.events("sync.requested", "a", head) == []
     assert world.docs["a"]["pending"]["sync"] == "drift"
     world.heal("a")
     world.run(60)

@@ -251,6 +251,18 @@ def test_reports_that_come_twice_late_or_of_unknown_runs_change_nothing() -> Non
     assert world.head == head
 
 
+def test_a_step_that_is_reported_twice_in_the_middle_of_its_run_changes_nothing() -> None:
+    world = World(project(asset("a", pairs=[pair(stages="pre run post"), pair("c1", sync="other")])))
+    for _ in range(60):
+        world.run(0.25)
+        reported = [(run.start.execution_id, r) for run in world.runs.values() if not run.over for r in run.results]
+        head = world.head
+        for execution_id, result in reported:
+            world.feed(StepEnded(execution_id, result))
+        assert world.head == head
+    assert {event.data["name"] for event in world.events("sync.step_finished", "a")} == {"pre", "run", "post"}
+
+
 def test_the_workspace_is_asked_for_again_by_a_new_owner() -> None:
     world = World()
     world.materialize_s = 3600.0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.json import decode, encode
+from msgspec.structs import replace
+
+from setpoint.contracts.event import TYPES
 from setpoint.contracts.resource.model import CompiledAsset
-from tests.sim.world import World, asset, pair, project
+from tests.sim.world import World, asset, fold, pair, project
 
 HOUR = 3600.0
 
@@ -135,6 +139,30 @@ def test_r9_a_waiting_trigger_does_not_swallow_the_initial_evaluation() -> None:
     assert world.counts("b")[1] == 1
 
 
+def test_r10_what_is_to_be_looked_at_synced_and_verified_is_kept_apart() -> None:
+    """One slot for the three would lose one of them: here all three are owed at once, and each is served."""
+    world = ready_world(asset("a"), asset("b", "a"))
+    world.truth["b", "c"] = "timeout"
+    world.scripts["b"] = lambda world, label: True
+    heal(world, "a")
+    world.run(20)
+    world.command("halt")
+    world.drift("a")
+    world.command("sync", {"select": ["a"]})
+    world.run(15)
+    head = world.head
+    world.command("evaluate", {"select": ["b"]})
+    assert world.docs["b"]["pending"] == {"look": True, "sync": "direct", "verify": True}
+    world.truth["b", "c"] = True
+    world.run(3)
+    assert world.events("evaluation.completed", "b", head)[0].data["why"] == "command"
+    assert world.docs["b"]["pending"] == {"look": False, "sync": "direct", "verify": False}
+    world.command("unhalt")
+    world.run(60)
+    assert world.counts("b", head) == (2, 1)
+    assert world.docs["b"]["pending"]["sync"] == "none"
+
+
 def test_r11_a_tick_that_fell_into_a_block_is_made_up_for_when_the_asset_is_clear() -> None:
     day = 86_400.0
     world = ready_world(asset("a"), asset("b", "a", interval=day))
@@ -243,8 +271,10 @@ def test_r15_an_unknown_condition_does_not_stop_the_healing_of_a_pair_above_it()
     world = ready_world(asset("a", pairs=[pair("c0", sync="fix0", interval=60), pair("c1", sync="fix1")]))
     world.truth["a", "c1"] = "timeout"
     world.drift("a", "c0")
-    world.run(120)
+    world.command("evaluate")  # looks at both: a timer would leave c1 as it was known
+    world.run(10)
     assert world.counts("a")[1] == 1
+    world.run(10)
     assert world.truth["a", "c0"] is True
 
 
@@ -318,3 +348,36 @@ def test_r19_a_changed_upstream_is_stale_so_that_a_change_does_not_race_down_the
     world.apply(project(asset("a", labels={"v": "2"}), asset("b", "a", labels={"v": "2"})))
     world.run(100)
     assert world.counts("b", head) == (1, 1)
+
+
+def test_r20_the_events_of_the_closed_list_carry_all_that_the_fold_needs() -> None:
+    """A log that went through JSON and back folds to the state that was decided by."""
+    world = ready_world(asset("a", interval=60), asset("b", "a", pairs=[pair(interval=60, lock="k", cache_ttl_s=90.0)]))
+    world.scripts["b"] = lambda world, label: False
+    world.hold("k")
+    heal(world, "a")
+    world.run(2000)  # tried three times, 900 s apart, and skipped
+    world.foreign.clear()
+    world.run(600)
+    world.scripts["a"] = lambda world, label: False
+    heal(world, "a")
+    world.run(600)
+    world.truth["a", "c"] = "timeout"
+    world.run(HOUR)
+    carried = {
+        "asset.ready": {"triggers"},
+        "asset.blocked": {"look", "by"},
+        "evaluation.completed": {"reused", "next_due"},
+        "evaluation.failed": {"reason", "retry_at"},
+        "sync.requested": {"kind", "pair", "takes_direct"},
+        "sync.failed": {"reason", "k", "cooldown_until"},
+        "sync.waiting": {"key", "holder", "attempt", "retry_at"},
+        "sync.skipped": {"reason", "cooldown_until"},
+    }
+    for kind, fields in carried.items():
+        found = world.events(kind)
+        assert found, f"the world has no {kind}"
+        assert all(fields <= event.data.keys() for event in found), kind
+    log = [replace(event, data=decode(encode(event.data))) for event in world.log]
+    assert {event.type for event in log} <= TYPES
+    assert fold(log) == world.state
