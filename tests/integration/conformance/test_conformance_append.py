@@ -34,6 +34,14 @@ async def test_an_event_keeps_every_column(b: Bench) -> None:
     assert rows[1][5:] == (1, None, None, None, {})
 
 
+async def test_a_time_may_be_a_text(b: Bench) -> None:
+    owned = await b.owned()
+    made = {"n": 1, "resources": "aa", "files": "bb"}
+    await b.write(owned, events=[{"type": "x", "at": "2026-11-21T11:00:00.000001+01:00"}], generation=made)
+    rows = await b.call("log_page", *owned.key, 2, 10)
+    assert rows[0][1] == 1_795_255_200_000_001
+
+
 async def test_a_repeated_batch_is_already_there(b: Bench) -> None:
     owned = await b.owned()
     item = b.item(owned, "x", "y")
@@ -122,6 +130,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an event without a type": ({"events": [{"at": AT}]}, "23502"),
     "a command that is no id": ({"events": [{"type": "x", "at": AT, "command_id": "no"}]}, "22P02"),
     "an execution that is no id": ({"events": [{"type": "x", "at": AT, "execution_id": "no"}]}, "22P02"),
+    "a time that is none": ({"events": [{"type": "x", "at": "soon"}]}, "22007"),
     "a NUL in a text": ({"events": [{"type": "x", "at": AT, "data": {"t": "\0"}}]}, "22P05"),
     "a payload beyond the bound": ({"events": [{"type": "x", "at": AT, "data": {"t": "x" * 65_536}}]}, "23514"),
     "acknowledged what nobody sent": ({"ack": [[1, 7]]}, "23503"),

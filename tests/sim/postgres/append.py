@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from setpoint.contracts.event import Event
-from tests.sim.postgres.item import Item
+from tests.sim.postgres.item import Item, instant
 from tests.sim.postgres.locks import decide_locks
 from tests.sim.postgres.tables import Generation, Projected, Result, Tables, bad
 
@@ -118,6 +118,7 @@ def _check_events(item: Item) -> None:
             _uuid(event.execution_id)
         if event.type is None or event.at is None:
             raise bad("23502", "an event without a type or a time")
+        instant(event.at)
         if event.data is not UNSET and _is_too_large(event.data):
             raise bad("23514", f"{event.type}: too large")
 
@@ -169,9 +170,9 @@ def _write(db: Tables, item: Item) -> None:
     log = db.events[key]
     for event in item.events or ():
         seq += 1
-        assert event.type is not None and event.at is not None, "checked before"
+        assert event.type is not None, "checked before"
         content: Any = {} if event.data is UNSET else event.data
-        fixed = (seq, event.type, event.at, item.session, epoch, content, 1 if event.v is None else event.v)
+        fixed = (seq, event.type, instant(event.at), item.session, epoch, content, 1 if event.v is None else event.v)
         log.append(Event(*fixed, event.command_id, event.asset, event.execution_id))
     head.head_seq, head.last_batch_id = seq, item.batch
     for lane, inbox_seq in item.ack or ():
@@ -200,8 +201,7 @@ def _write_generation(db: Tables, item: Item, seq: int) -> None:
     made = item.generation
     if made is None or made.n is None or made.resources is None or made.files is None or not item.events:
         return
-    at = item.events[-1].at
-    assert at is not None, "checked before"
+    at = instant(item.events[-1].at)
     db.generations.setdefault((item.tenant, item.session), {})[made.n] = Generation(made.resources, made.files, seq, at)
 
 

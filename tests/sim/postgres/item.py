@@ -12,14 +12,15 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from setpoint.contracts.clock import parse_rfc3339
 from tests.sim.postgres.tables import bad
 
 
 class ItemEvent(msgspec.Struct):
-    """An event of an item. ``at`` is microseconds since the epoch."""
+    """An event of an item. ``at`` is microseconds since the epoch, or an RFC 3339 text."""
 
     type: str | None = None
-    at: int | None = None
+    at: int | str | None = None
     data: Any = UNSET
     v: int | None = None
     command_id: str | None = None
@@ -85,6 +86,16 @@ class Item(msgspec.Struct):
     sandbox: ItemSandbox | None = None
     generation: ItemGeneration | None = None
     delivering: int | UnsetType | None = UNSET
+
+
+def instant(at: int | str | None) -> int:
+    """Read the time of an event that has one. Raises BadInput for a text that is none."""
+    if isinstance(at, int):
+        return at
+    try:
+        return parse_rfc3339(at or "")
+    except ValueError as error:
+        raise bad("22007", f"invalid input syntax for type timestamp with time zone: {at!r}") from error
 
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
