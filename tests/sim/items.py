@@ -23,7 +23,7 @@ def of_decision(key: SessionKey, epoch: Epoch, head_seq: int, batch: str, at: in
     )
     item.ack, item.results = [], []
     item.assets = [ItemAsset(doc.name, doc.doc) for doc in decision.assets]
-    item.take = [ItemLock(change.key, change.execution_id) for change in decision.takes]
+    item.take = [ItemLock(change.key, change.execution_id, change.ttl_s) for change in decision.takes]
     item.give = [ItemLock(change.key, change.execution_id) for change in decision.gives]
     for new in decision.events:
         data = new.data
