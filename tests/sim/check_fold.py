@@ -13,7 +13,7 @@ from celld.core.evolve import evolve
 from celld.core.project import document
 from celld.core.state import Asset, State, empty
 from setpoint.contracts.event import Event
-from setpoint.contracts.explain import SESSION_ROW, compose, reasons_of, seen
+from setpoint.contracts.explain import SESSION_ROW, Seen, compose, reasons_of, seen
 from tests.sim.story import Findings, Specs, Story
 
 _STANDING: Final = frozenset({"AssetSuspended", "AutoSyncOff", "NoSyncDefined"})
@@ -38,6 +38,8 @@ def projection(story: Story) -> Findings:
     for asset in state.assets.values():
         said = msgspec.json.decode(msgspec.json.encode(document(state, asset)))
         kept = msgspec.json.decode(msgspec.json.encode(stored[asset.name]))
+        for one in (said, kept):
+            one["blocked_by"] = bool(one["blocked_by"])  # whom it names is as of the asset's own last change
         wrong = {key: (value, kept.get(key)) for key, value in said.items() if kept.get(key) != value}
         if wrong:
             yield f"{asset.name}, by fold and table: {wrong}"
@@ -77,8 +79,13 @@ def rest(story: Story, owned: bool) -> Findings:
             false = [c.name for c in specs.assets[name].conditions() if story.truth[name, c.name] is not True]
             if false:
                 yield f"{name} is known Ready and {false} do not hold"
-        elif not _STANDING & set(reasons):
+        elif not _STANDING & set(reasons) and not _looked_at(row):
             yield f"{name} is {row.state}, known {row.known}, owed {row.owed}, for {reasons}"
+
+
+def _looked_at(row: Seen) -> bool:
+    """Tell whether a timer's look at an asset that is Ready is all that is under way."""
+    return row.known == "ready" and not row.stale and row.state == "evaluating" and not row.to_sync
 
 
 def _row(story: Story, event: Event, shuffled: bool) -> Event:

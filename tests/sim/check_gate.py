@@ -17,7 +17,10 @@ _GATED: Final = frozenset(
 
 
 class _Known:
-    """What the log says of each asset: its verdict, whether it is stale, who asked for a look regardless of the gate."""
+    """What the log says of each asset: its verdict, whether it is stale, who asked for a look regardless of the gate.
+
+    What was asked for is answered by an evaluation that began later and looked at the newest generation's files.
+    """
 
     def __init__(self, story: Story) -> None:
         self.specs = Specs(story)
@@ -26,6 +29,7 @@ class _Known:
         self.asked: dict[str, int] = {}
         self._commands: dict[str, frozenset[str] | None] = {}
         self._began: dict[str, int] = {}
+        self._generation = 0
 
     def blocker(self, name: str) -> str | None:
         """Return an asset above that is not known Ready, or stale; None when the asset is clear."""
@@ -42,10 +46,11 @@ class _Known:
         """Take an event in."""
         name = event.asset or ""
         if self.specs.feed(event):
+            self._generation = event.data["generation"]
             self._applied(event)
         match event.type:
             case "evaluation.started":
-                self._began[name] = event.seq
+                self._began[name] = event.seq if event.data["generation"] >= self._generation else 0
             case "evaluation.completed":
                 self.known[name] = event.data["verdict"]
                 self.stale.discard(name)
@@ -62,6 +67,7 @@ class _Known:
             case "command.accepted" if event.data["type"] == "evaluate":
                 names = event.data.get("names")
                 self._commands[event.command_id or ""] = None if names is None else frozenset(names)
+                self.asked |= dict.fromkeys(self.specs.assets if names is None else names, event.seq)
             case _ if event.type in COMMAND_ENDS:
                 self._commands.pop(event.command_id or "", None)
 

@@ -6,9 +6,13 @@ Each check yields one line per violation. The chaos checker has the same rules b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from setpoint.contracts.event import COMMAND_ENDS, Event
 from tests.sim.story import EVALUATION_ENDS, SYNC_ENDS, Findings, Story, at
+
+_NEVER: Final = 1 << 62
+_GRACE_US: Final = 120_000_000
 
 
 def gaps(log: Sequence[Event]) -> Findings:
@@ -43,18 +47,21 @@ def released(log: Sequence[Event]) -> Findings:
             free = False
 
 
-def terminals(log: Sequence[Event]) -> Findings:
-    """I24: each execution that started ends once, nothing ends that did not start, nothing follows the end."""
+def terminals(log: Sequence[Event], over: int = _NEVER) -> Findings:
+    """I24: each execution that started ends once, nothing ends that did not start, nothing follows the end.
+
+    ``over``: what started after this instant need not have ended.
+    """
     for started, ends, family in (
         ("sync.started", SYNC_ENDS, "sync."),
         ("evaluation.started", EVALUATION_ENDS, "evaluation."),
         ("tool.started", frozenset({"tool.finished"}), "tool."),
     ):
-        yield from _family(log, started, ends, family)
+        yield from _family(log, started, ends, family, over)
 
 
-def _family(log: Sequence[Event], started: str, ends: frozenset[str], family: str) -> Findings:
-    open_: dict[str, int] = {}
+def _family(log: Sequence[Event], started: str, ends: frozenset[str], family: str, over: int) -> Findings:
+    open_: dict[str, Event] = {}
     ended: dict[str, int] = {}
     for event in log:
         execution = event.execution_id
@@ -63,7 +70,7 @@ def _family(log: Sequence[Event], started: str, ends: frozenset[str], family: st
         if event.type == started:
             if execution in open_ or execution in ended:
                 yield f"{at(event)} starts {execution} again"
-            open_[execution] = event.seq
+            open_[execution] = event
         elif execution not in open_:
             when = f"ended at {ended[execution]}" if execution in ended else "never started"
             if event.type in ends or not _finishes_stages(event):
@@ -71,8 +78,9 @@ def _family(log: Sequence[Event], started: str, ends: frozenset[str], family: st
         elif event.type in ends:
             ended[execution] = event.seq
             del open_[execution]
-    for execution, seq in open_.items():
-        yield f"{started} of {execution} at {seq} has no end"
+    for execution, event in open_.items():
+        if event.at <= over:
+            yield f"{at(event)} of {execution} has no end"
 
 
 def _finishes_stages(event: Event) -> bool:
@@ -115,5 +123,6 @@ def overlaps(log: Sequence[Event]) -> Findings:
 
 def check(story: Story) -> Findings:
     """Hold one session against all of them."""
-    for rule in (gaps, epochs, released, terminals, command_ends, overlaps):
+    for rule in (gaps, epochs, released, command_ends, overlaps):
         yield from rule(story.log)
+    yield from terminals(story.log, story.ended_at - _GRACE_US)

@@ -5,6 +5,8 @@ Beside them I10: what ran was in the log first. The recorder is outside the syst
 
 from __future__ import annotations
 
+import itertools
+
 from tests.sim.ground import Mark
 from tests.sim.story import Findings, Story
 
@@ -17,7 +19,7 @@ def overlaps(story: Story) -> Findings:
         spans.setdefault(marks[0].asset, []).append((marks[0].began, ended, run_id))
     for asset, found in spans.items():
         found.sort()
-        for (_, ended, before), (began, _, after) in zip(found, found[1:], strict=False):
+        for (_, ended, before), (began, _, after) in itertools.pairwise(found):
             if began < ended:
                 yield f"{asset}: {after} began {(ended - began) / 1e6:.3f} s before {before} was over"
 
@@ -25,7 +27,7 @@ def overlaps(story: Story) -> Findings:
 def stages(story: Story) -> Findings:
     """I12: the stages of a run go in order, each at most once, and none after one that failed."""
     for run_id, marks in _runs(story).items():
-        for before, mark in zip(marks, marks[1:], strict=False):
+        for before, mark in itertools.pairwise(marks):
             if mark.place <= before.place:
                 yield f"{run_id} of {mark.asset}: {mark.name} (step {mark.place}) ran after {before.name}"
             if before.how != "exit 0":

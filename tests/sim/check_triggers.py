@@ -43,6 +43,11 @@ class Triggers:
         self.assets: dict[str, _Asset] = {}
         self.met: list[str] = []
 
+    def pending(self, name: str) -> list[int]:
+        """Return the triggers of an asset that nothing has answered."""
+        one = self.assets.get(name)
+        return one.pending if one is not None else []
+
     def feed(self, event: Event) -> Findings:
         """Take an event in and say what is wrong with it."""
         if self.specs.feed(event):

@@ -6,6 +6,7 @@ for what is repeated. What it decides with is celld's own wherever that is pure.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,10 +75,8 @@ class Lease:
         """Renew until it is lost."""
         host = self._host
         while True:
-            try:
+            with contextlib.suppress(TimedOut):
                 yield host.scope.within(self._nudge, RENEW_S)
-            except TimedOut:
-                pass
             self._nudge = Future()
             number = yield from self._renew(number)
 
@@ -116,9 +115,7 @@ def survey(db: Tables, host: str, incarnation: str) -> Survey:
     return Survey(
         lease.owned(db, host, incarnation),
         lease.dead_hosts(db),
-        ownership.claim_wakes(db, host, limits.WAKE_CLAIM_MAX, int(limits.WAKE_CLAIM_HOLD_S * _US))
-        if db.wakes
-        else [],
+        ownership.claim_wakes(db, host, limits.WAKE_CLAIM_MAX, int(limits.WAKE_CLAIM_HOLD_S * _US)) if db.wakes else [],
     )
 
 
@@ -294,10 +291,8 @@ class CellHost:
 
     def change(self, within_s: float) -> Work:
         """Wait until a link comes or goes, at most so long."""
-        try:
+        with contextlib.suppress(TimedOut):
             yield self.scope.within(self._changed, within_s)
-        except TimedOut:
-            pass
 
     def tell(self) -> None:
         """Wake everybody who waits for a change of the links."""

@@ -22,8 +22,8 @@ from migrations.outcome import Fault
 from setpoint.contracts import cell as frames
 from setpoint.contracts import limits
 from setpoint.contracts.event import Event
-from tests.sim.kernel import Expected, Future, Work
 from tests.sim.items import of_decision
+from tests.sim.kernel import Expected, Future, Work
 from tests.sim.postgres import commands, reads
 from tests.sim.postgres.item import Item, decode
 from tests.sim.runs import Runs
@@ -103,9 +103,7 @@ class Inputs:
         if wake_at is None:
             return
         armed = self._armed
-        self._host.kernel.at(
-            wake_at - self._host.offset_us, lambda: self._host.scope.post(lambda: self._tick(armed))
-        )
+        self._host.kernel.at(wake_at - self._host.offset_us, lambda: self._host.scope.post(lambda: self._tick(armed)))
 
     def _tick(self, armed: int) -> None:
         if armed == self._armed:

@@ -144,7 +144,4 @@ class Owner:
                 continue
             if row.status == "moved_head":
                 head_seq = row.seq
-            elif row.status == "busy":
-                return False
-            else:
-                return True
+            return row.status != "busy"

@@ -80,7 +80,9 @@ def plan(seed: int, dropped: frozenset[str] = frozenset()) -> Plan:
     busy_s = random.choice((60.0, 90.0, 120.0))
     sessions = tuple(_session(random, place) for place in range(random.choice((1, 1, 2, 3))))
     clients = {
-        f"c{place}": tuple(_act(random, sessions, f"c{place}", number, busy_s) for number in range(random.randint(4, 9)))
+        f"c{place}": tuple(
+            _act(random, sessions, f"c{place}", number, busy_s) for number in range(random.randint(4, 9))
+        )
         for place in range(random.randint(1, 3))
     }
     faults = tuple(
@@ -170,7 +172,9 @@ def _fault(random: Random, sessions: tuple[SessionPlan, ...], number: int, busy_
         case "cut database":
             return Fault(label, at_s, kind, cell, length_s=random.choice((2.0, 8.0, 20.0)))
         case "bad database":
-            return Fault(label, at_s, kind, length_s=random.choice((3.0, 10.0, 30.0)), how=random.choice((0.1, 0.4, 0.8)))
+            return Fault(
+                label, at_s, kind, length_s=random.choice((3.0, 10.0, 30.0)), how=random.choice((0.1, 0.4, 0.8))
+            )
         case "drift" | "unknown":
             hold = random.choice(("timeout", "spawn")) if kind == "unknown" else False
             return Fault(label, at_s, kind, str(place), name, random.uniform(5.0, 40.0), (hold, drawn))

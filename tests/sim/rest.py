@@ -13,7 +13,8 @@ def at_rest(state: State) -> bool:
     """Tell whether nothing is left to do in a session but to wait for its timers."""
     if state.closed:
         return True
-    idle = not state.commands and not len(state.executions) and state.halted is None
+    syncing = any(run.kind != "evaluation" for run in state.executions.values())
+    idle = not state.commands and not syncing and state.halted is None
     return idle and all(is_settled(state, asset) for asset in state.assets.values())
 
 
@@ -21,7 +22,7 @@ def is_settled(state: State, asset: Asset) -> bool:
     """Tell whether an asset is Ready with nothing pending, or there is a standing reason why it is not."""
     if not asset.spec.pairs:
         return True
-    done = asset.known == "ready" and not asset.stale and asset.sync is None and asset.evaluation is None
+    done = asset.known == "ready" and not asset.stale and asset.sync is None
     if done and asset.direct is None and asset.look is None and asset.retry is None:
         return True
     return asset.evaluation is None and asset.sync is None and bool(cause(state, asset))
