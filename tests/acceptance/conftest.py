@@ -6,8 +6,7 @@ done is in made.py and story.py. Steps of one feature alone are in the module th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
@@ -15,9 +14,9 @@ from pytest_bdd import given, parsers, then, when
 
 from tests.acceptance.harness import World, world
 from tests.acceptance.made import Made
+from tests.acceptance.sentence import listed, rows_of, steps
 from tests.acceptance.story import Story
 
-NAMES = r"(?P<names>[A-Z](?:, [A-Z])*(?: and [A-Z])?)"
 STEERED = {"held back": "held", "broken": "failing", "without effect": "idle"}
 TIMES = {"once": 1, "twice": 2, "three times": 3, "four times": 4}
 _FIELDS = {"checked every": "interval", "fresh for": "evaluateCacheTtl"}
@@ -36,22 +35,6 @@ def story(stack: World) -> Iterator[Story]:
     told = Story(stack)
     yield told
     told.close()
-
-
-def listed(names: str) -> list[str]:
-    """Return the assets that a sentence names, e.g. "A, B and C"."""
-    return [name.lower() for name in re.findall(r"[A-Z]", names)]
-
-
-def rows_of(table: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """Return a table's rows by the words in its first row."""
-    head, *rest = table
-    return [dict(zip(head, row, strict=True)) for row in rest]
-
-
-def steps(text: str) -> parsers.re:
-    """Return a parser for a sentence in which NAMES stands for names of assets."""
-    return parsers.re(text.replace("NAMES", NAMES))
 
 
 # How things stand
@@ -157,6 +140,11 @@ def begun(story: Story, names: str) -> None:
         story.wait("sync.started", name)
 
 
+@when(parsers.re(r"(?P<many>one|two) of the syncs (has|have) begun"))
+def so_many_begun(stack: World, story: Story, many: str) -> None:
+    stack.until(lambda: len(story.events("sync.started")) == {"one": 1, "two": 2}[many], f"{many} syncs have begun")
+
+
 @when(steps(r"NAMES (has|have) become Ready"))
 def became_ready(story: Story, names: str) -> None:
     for name in listed(names):
@@ -240,6 +228,18 @@ def waited(story: Story, seconds: str) -> None:
     gaps = [(start - failed).total_seconds() for failed, start in zip(failures, starts, strict=False)]
     assert gaps
     assert min(gaps) >= float(seconds), gaps
+
+
+@then(parsers.re(r"the other two wait for (?P<what>their turn|the lock)"))
+def others_wait(stack: World, story: Story, what: str) -> None:
+    wanted = {"their turn": "ConcurrencyLimit", "the lock": "LockHeld"}[what]
+    others = story.assets.keys() - {event["asset"] for event in story.events("sync.started")}
+    assert len(others) == 2
+
+    def all_wait() -> bool:
+        return all([reason["code"] for reason in story.reasons(name)] == [wanted] for name in others)
+
+    stack.until(all_wait, f"{sorted(others)} wait for {what}")
 
 
 @then("this was done")

@@ -14,10 +14,10 @@ from pytest_bdd import given, parsers, scenarios, then, when
 
 from setpoint.contracts.limits import LANE_WORK, UNENDED_MAX
 from setpoint.contracts.problem import Problem
-from tests.acceptance.conftest import listed, rows_of
 from tests.acceptance.harness import World
 from tests.acceptance.made import Made
 from tests.acceptance.projects import runs
+from tests.acceptance.sentence import listed, rows_of
 from tests.acceptance.story import Event, Story
 
 scenarios("features/commands.feature")
@@ -72,11 +72,6 @@ def asked_too_much(story: Story) -> None:
 @when("the sync of A is under way")
 def under_way(stack: World, story: Story) -> None:
     stack.until(story.recorder, "the sync of A has written its first line")
-
-
-@when("two syncs have begun")
-def two_begun(stack: World, story: Story) -> None:
-    stack.until(lambda: len(story.events("sync.started")) == 2, "two syncs have begun")
 
 
 @then("these are checked when somebody asks for them")
@@ -165,19 +160,6 @@ def not_ended(story: Story) -> None:
 def all_end(stack: World, story: Story) -> None:
     assert len(story.sent) == UNENDED_MAX[LANE_WORK]
     assert {stack.ended(story.session, command)["status"] for command in story.sent} == {"succeeded"}
-
-
-@then("the other two wait for their turn")
-def others_wait(stack: World, story: Story) -> None:
-    begun = {event["asset"] for event in story.events("sync.started")}
-
-    def all_wait() -> bool:
-        return all(
-            [reason["code"] for reason in story.reasons(name)] == ["ConcurrencyLimit"]
-            for name in story.assets.keys() - begun
-        )
-
-    stack.until(all_wait, "those that have not begun wait for their turn")
 
 
 @then(parsers.parse("at most {limit:d} syncs ran at a time, and once {reached:d} did"))

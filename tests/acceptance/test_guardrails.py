@@ -45,3 +45,10 @@ def let_go_elsewhere(stack: World, other: Story) -> None:
 def skipped(story: Story, attempts: int) -> None:
     event = story.wait("sync.skipped", "a")
     assert (event["data"]["reason"], event["data"]["attempt"]) == ("lock", attempts)
+
+
+@then("one sync ran at a time")
+def one_at_a_time(story: Story) -> None:
+    lines = [line.split() for line in story.recorder().splitlines()]
+    assert [line[0] for line in lines] == ["start", "end"] * len(story.assets)
+    assert all(first[2] == second[2] for first, second in zip(lines[::2], lines[1::2], strict=True))

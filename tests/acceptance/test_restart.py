@@ -11,8 +11,8 @@ from datetime import datetime
 import pytest
 from pytest_bdd import scenarios, then, when
 
-from tests.acceptance.conftest import listed, steps
 from tests.acceptance.harness import World, world
+from tests.acceptance.sentence import listed, steps
 from tests.acceptance.story import Story
 
 scenarios("features/restart.feature")

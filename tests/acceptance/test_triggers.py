@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pytest_bdd import given, parsers, scenarios, then, when
 
 from tests.acceptance.harness import World
+from tests.acceptance.sentence import steps
 from tests.acceptance.story import Story
 
 scenarios("features/triggers.feature")
@@ -21,6 +22,11 @@ def by_the_clock(story: Story, times: str, place: str) -> None:
 @given("A is checked when the files change")
 def on_change(story: Story) -> None:
     story.assets["a"].spec["autoSync"] = {"onDrift": True, "onChange": True}
+
+
+@given(parsers.parse('B is synced by "{part}" when something above it was'))
+def on_upstream(story: Story, part: str) -> None:
+    story.assets["b"].spec["onUpstream"] = f"make-b.{part}"
 
 
 @given("the checks of A are programs of the project")
@@ -91,10 +97,10 @@ def on_the_minute(stack: World, story: Story) -> None:
     assert 0 <= at.second < 30
 
 
-@then(parsers.parse('the syncs of A made "{parts}"'))
-def made(story: Story, parts: str) -> None:
-    requested = [event["data"]["sync"] for event in story.events("sync.requested", "a")]
-    assert requested == [f"make-a.{part}" for part in parts.split(", ")]
+@then(steps(r'the syncs of NAMES made "(?P<parts>[^"]+)"'))
+def made(story: Story, names: str, parts: str) -> None:
+    requested = [event["data"]["sync"] for event in story.events("sync.requested", names.lower())]
+    assert requested == [f"make-{names.lower()}.{part}" for part in parts.split(", ")]
 
 
 @then(parsers.parse("A is checked again after {seconds:d} seconds"))

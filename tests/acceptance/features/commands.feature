@@ -179,7 +179,7 @@ Feature: What people ask for by hand
       | D     | missing  |
     And the syncs of A, B, C and D are held back
     When the project is applied
-    And two syncs have begun
+    And two of the syncs have begun
     Then the other two wait for their turn
     When the syncs of A, B, C and D are let go
     Then everything becomes Ready

@@ -121,6 +121,32 @@ Feature: Syncs that do harm, or no good, are stopped
       | A     | 2      | 1     |
       | B     | 2      | 2     |
 
+  Scenario: A suspended asset hands on what happens above it, and makes up for it itself later
+    Given the assets
+      | asset | made from |
+      | A     |           |
+      | B     | A         |
+      | C     | B         |
+    And the project is applied and everything becomes Ready
+    When somebody suspends B
+    And A is lost
+    And somebody has A checked
+    And C has become Ready
+    Then B is suspended by the user
+    And this was done
+      | asset | checks | syncs |
+      | A     | 2      | 1     |
+      | B     | 1      | 0     |
+      | C     | 1      | 1     |
+    When somebody resumes B
+    And C has become Ready twice
+    Then everything becomes Ready
+    And this was done
+      | asset | checks | syncs |
+      | A     | 2      | 1     |
+      | B     | 2      | 1     |
+      | C     | 2      | 2     |
+
   Scenario: A sync that runs when the session is halted ends well, and nothing is synced after it
     Given the assets
       | asset | made from |
@@ -209,3 +235,23 @@ Feature: Syncs that do harm, or no good, are stopped
     When the sync of the other session is let go
     Then everything becomes Ready
     And A has not failed
+
+  Scenario: Syncs of one session that share a lock run one after the other
+    Given the assets
+      | asset | at first |
+      | A     | missing  |
+      | B     | missing  |
+      | C     | missing  |
+    And the syncs of A, B and C share the lock "the same table"
+    And the syncs of A, B and C are held back
+    When the project is applied
+    And one of the syncs has begun
+    Then the other two wait for the lock
+    When the syncs of A, B and C are let go
+    Then everything becomes Ready
+    And one sync ran at a time
+    And this was done
+      | asset | checks | syncs |
+      | A     | 2      | 1     |
+      | B     | 2      | 1     |
+      | C     | 2      | 1     |

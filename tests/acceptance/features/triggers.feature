@@ -207,6 +207,23 @@ Feature: When an asset is checked, and when it is synced
     Then everything becomes Ready
     And the syncs of A made "rows"
 
+  Scenario: For what happens above it an asset may have a sync of its own
+    Given the assets
+      | asset | made from | at first |
+      | A     |           | there    |
+      | B     | A         | missing  |
+    And B has the parts "schema, rows", of which "schema, rows" is there
+    And B is synced by "rows" when something above it was
+    And the project is applied and everything becomes Ready
+    When somebody syncs A
+    And B has become Ready
+    Then everything becomes Ready
+    And the syncs of B made "rows"
+    And this was done
+      | asset | checks | syncs |
+      | A     | 1      | 1     |
+      | B     | 1      | 1     |
+
   Scenario: When several checks fail their syncs run one after the other, from the top
     Given the assets
       | asset | at first |
