@@ -49,19 +49,9 @@ def _named(document: Document, kind: str, table: Mapping[str, str]) -> Iterator[
     """Yield the places of a document that the table names, and what it says of them."""
     if kind in table:
         yield (), table[kind]
-    last_parts = frozenset(row.rpartition(".")[2] for row in table if row.startswith(f"{kind}."))
-    for path, _ in _walk(document.value) if last_parts else ():
+    last_parts = {row.rpartition(".")[2] for row in table if row.startswith(f"{kind}.")}
+    for path in document.places if last_parts else ():
         if path and path[-1] in last_parts:
             row = ".".join((kind, *("*" if isinstance(part, int) else part for part in path)))
             if row in table:
                 yield path, table[row]
-
-
-def _walk(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
-    yield path, value
-    if isinstance(value, dict):
-        for key, child in value.items():
-            yield from _walk(child, (*path, key))
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield from _walk(child, (*path, index))
