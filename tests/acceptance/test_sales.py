@@ -63,6 +63,11 @@ def runs(stack: World, sales: str, statement: str) -> None:
     query(stack, sales, statement)
 
 
+@when(parsers.parse('"{asset}" is evaluated'))
+def is_evaluated(stack: World, sales: str, asset: str) -> None:
+    stack.api.command(sales, "evaluate", {"select": [asset]})
+
+
 @when(parsers.parse('"{asset}" is synced by hand'))
 def is_synced_by_hand(stack: World, sales: str, asset: str) -> None:
     accepted = stack.api.command(sales, "sync", {"select": [asset]})

@@ -22,6 +22,7 @@ Feature: A sales database is kept right, whatever happens to its rows
   Scenario: Orders that are too old are loaded again
     Given the sales example is applied and everything is Ready
     When somebody runs "UPDATE orders SET loaded_at = '2026-01-01T00:00:00Z'" on the database
+    And "orders" is evaluated
     Then "orders" is Drifted, and "loaded-today" says "last updated [0-9]+s ago, max age is 86400s"
     And "orders", "daily_revenue" and "revenue_report" are synced in this order
     And everything is Ready again
@@ -29,6 +30,7 @@ Feature: A sales database is kept right, whatever happens to its rows
   Scenario: A table that is gone is made again, and nothing above it is touched
     Given the sales example is applied and everything is Ready
     When somebody runs "DROP TABLE daily_revenue" on the database
+    And "daily_revenue" is evaluated
     Then "daily_revenue" is Drifted, and "table-is-there" says "condition returned false"
     And everything is Ready again
     And "orders" was not synced
@@ -36,6 +38,7 @@ Feature: A sales database is kept right, whatever happens to its rows
   Scenario: Without an answer nothing is synced, and the reason is there to be read
     Given the sales example is applied and everything is Ready
     When somebody runs "DROP TABLE orders_load" on the database
+    And "daily_revenue" is evaluated
     Then "daily_revenue" comes to no verdict, because "made-of-the-latest-load" says ".*no such table: orders_load"
     And status and explain say so
     When "orders" is synced by hand

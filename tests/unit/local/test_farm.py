@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from setpoint.local.farm import link_farm
+from setpoint.local.farm import link_farm, link_files
 
 
 @pytest.fixture
@@ -73,3 +73,29 @@ def test_a_source_that_is_not_there_is_an_error_and_leaves_nothing(tmp_path: Pat
     with pytest.raises(FileNotFoundError):
         link_farm([tmp_path / "absent"], dest)
     assert not dest.exists()
+
+
+def test_single_files_go_where_they_are_wanted_and_what_is_added_is_part_of_it(site: Path, tmp_path: Path) -> None:
+    files = {"bin/tool": site / "pkg" / "tree" / "bin" / "alias", "lib/deep/lib.so": site / "pkg.libs" / "lib.so"}
+
+    def finish(building: Path) -> None:
+        (building / "lib" / "added").write_text("more")
+
+    made = link_files(files, tmp_path / "bin", "kit", finish)
+    assert made.name.startswith("kit-")
+    assert (made / "bin" / "tool").samefile(site / "pkg" / "tree" / "bin" / "program"), "a link to a file is the file"
+    assert (made / "lib" / "deep" / "lib.so").samefile(site / "pkg.libs" / "lib.so")
+    assert (made / "lib" / "added").read_text() == "more"
+    assert {path.stat().st_mode & 0o777 for path in (made, made / "bin", made / "lib" / "deep")} == {0o755}
+    assert link_files(files, tmp_path / "bin", "kit", finish) == made
+    (site / "pkg.libs" / "lib.so").write_text("a newer library")
+    assert link_files(files, tmp_path / "bin", "kit", finish) != made
+
+
+def test_what_cannot_be_finished_leaves_nothing_behind(site: Path, tmp_path: Path) -> None:
+    def fail(building: Path) -> None:
+        raise OSError(28, "no space")
+
+    with pytest.raises(OSError, match="no space"):
+        link_files({"lib": site / "pkg.libs" / "lib.so"}, tmp_path / "bin", "kit", fail)
+    assert list((tmp_path / "bin").iterdir()) == []
