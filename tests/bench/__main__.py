@@ -1,0 +1,44 @@
+"""``python -m tests.bench [NAME]``: run a bench and print what it found; without a name list them.
+
+``make bench BENCH=NAME`` calls this. Results go to stdout only. Exit 1 when a bar does not hold, 2 for a wrong name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+
+from tests.bench import converge, core
+from tests.bench.report import Report, show
+
+BENCHES: dict[str, tuple[str, Callable[[], Iterator[Report]]]] = {
+    "core": ("cost of a decision against the size of the session, and of a replay", core.run),
+    "converge": ("a chain, a fan and 500 assets to Ready, through the whole stack, beside nagi-cli", converge.run),
+}
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("name", nargs="?", default="", help="which bench; none: list them; all: every one")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    chosen = parser.parse_args()
+    if not chosen.name:
+        for name, (said, _) in BENCHES.items():
+            print(f"  make bench BENCH={name:<10} {said}")
+        return 0
+    names = list(BENCHES) if chosen.name == "all" else [chosen.name]
+    if not set(names) <= set(BENCHES):
+        print(f"there is no bench {chosen.name!r}; there are: {', '.join(BENCHES)}, all", file=sys.stderr)
+        return 2
+    held = True
+    for name in names:
+        for report in BENCHES[name][1]():
+            show(report, as_json=chosen.output == "json")
+            held = held and report.holds
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
