@@ -82,7 +82,7 @@ class Bench:
                 if fenced.answer.token.ledger_id == place.ledger_id:
                     return fenced
                 self._spoilt = "its ledger is new"
-            if (self._spoilt is not None or self._is_unreachable()) and not self._busy():
+            if self._must_move() and not self._busy():
                 await self._move(place)
             else:
                 await self._rooms.sandboxes.change(_WAIT_S)
@@ -157,8 +157,8 @@ class Bench:
     async def _move(self, place: Place) -> None:
         """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
         async with self._moving:
-            if self._facts.place != place or self._busy():
-                return
+            if self._facts.place != place or self._busy() or not self._must_move():
+                return  # also when somebody moved it while we waited for our turn
             here = self._rooms.sandboxes.link(place.host)
             stays = self._spoilt is not None and here is not None and here.connected
             link = here if stays else await self._choose(avoid=place.host)
@@ -222,9 +222,11 @@ class Bench:
             self._unreached_since_s = runtime.boottime_s()
         return fenced
 
-    def _is_unreachable(self) -> bool:
+    def _must_move(self) -> bool:
+        """Tell whether the workspace is lost, or its host has not been reached for too long."""
         since_s = self._unreached_since_s
-        return since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
+        unreachable = since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
+        return self._spoilt is not None or unreachable
 
     async def _fence(self, link: SandboxLink) -> Fenced | None:
         """Make this epoch the floor on a host, once per connection; None when it did not answer. Raises Superseded."""

@@ -101,7 +101,7 @@ class Bench:
                 if fenced.answer.token.ledger_id == place.ledger_id:
                     return fenced
                 self._spoilt = "its ledger is new"
-            if (self._spoilt is not None or self._is_unreachable()) and not self._busy():
+            if self._must_move() and not self._busy():
                 yield from self._move(place)
             else:
                 yield from self._host.change(_WAIT_S)
@@ -176,7 +176,7 @@ class Bench:
         """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
         yield from self._moving.enter()
         try:
-            if self._facts.place != place or self._busy():
+            if self._facts.place != place or self._busy() or not self._must_move():
                 return
             here = self._host.links[place.host]
             stays = self._spoilt is not None and here.connected
@@ -223,9 +223,11 @@ class Bench:
             self._unreached_since_s = self._host.boottime_s()
         return fenced
 
-    def _is_unreachable(self) -> bool:
+    def _must_move(self) -> bool:
+        """Tell whether the workspace is lost, or its host has not been reached for too long."""
         since_s = self._unreached_since_s
-        return since_s is not None and self._host.boottime_s() - since_s >= UNREACHABLE_S
+        unreachable = since_s is not None and self._host.boottime_s() - since_s >= UNREACHABLE_S
+        return self._spoilt is not None or unreachable
 
     def _fence(self, link: Link) -> Work:
         """Make this epoch the floor on a host, once per connection; None when it did not answer."""

@@ -72,9 +72,9 @@ def order(told: Stories) -> Findings:
             continue
         lane = (post.client, post.session, post.lane)
         before = last.get(lane)
-        if before is not None and (before.ended or 0) <= post.began:
-            if accepted[post.command_id] < accepted[before.command_id]:
-                yield f"{_name(post)} was promised after {_name(before)} and accepted before it"
+        later = before is not None and (before.ended or 0) <= post.began
+        if before is not None and later and accepted[post.command_id] < accepted[before.command_id]:
+            yield f"{_name(post)} was promised after {_name(before)} and accepted before it"
         last[lane] = post
 
 

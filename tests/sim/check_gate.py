@@ -19,7 +19,8 @@ _GATED: Final = frozenset(
 class _Known:
     """What the log says of each asset: its verdict, whether it is stale, who asked for a look regardless of the gate.
 
-    What was asked for is answered by an evaluation that began later and looked at the newest generation's files.
+    What was asked for is answered by an evaluation that began later and looked at the newest generation's files. A look
+    that is owed anew while that one runs is one with it, and goes as ungated as it did.
     """
 
     def __init__(self, story: Story) -> None:
@@ -29,7 +30,7 @@ class _Known:
         self.asked: dict[str, int] = {}
         self._commands: dict[str, frozenset[str] | None] = {}
         self._began: dict[str, int] = {}
-        self._generation = 0
+        self._generation = self._owed = 0
 
     def blocker(self, name: str) -> str | None:
         """Return an asset above that is not known Ready, or stale; None when the asset is clear."""
@@ -46,7 +47,7 @@ class _Known:
         """Take an event in."""
         name = event.asset or ""
         if self.specs.feed(event):
-            self._generation = event.data["generation"]
+            self._generation, self._owed = event.data["generation"], event.seq
             self._applied(event)
         match event.type:
             case "evaluation.started":
@@ -54,11 +55,13 @@ class _Known:
             case "evaluation.completed":
                 self.known[name] = event.data["verdict"]
                 self.stale.discard(name)
-                if self.asked.get(name, event.seq) < self._began.get(name, 0):
+                began = self._began.get(name, 0)
+                if self.asked.get(name, event.seq) < began and self._owed < began:
                     del self.asked[name]
             case "sync.started":
                 self.asked.pop(name, None)
             case "workspace.lost":
+                self._owed = event.seq
                 self.stale |= {one for one in self.known if self.specs.assets[one].pairs}
             case "asset.resumed":
                 self.asked[name] = event.seq

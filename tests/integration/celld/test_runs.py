@@ -230,3 +230,4 @@ async def test_an_unreachable_sandbox_host_without_open_runs_is_left_for_another
     await w.event(session, "sync.succeeded", nth=2)
     await is_ready(w, session)
     assert await w.gapless(session)
+    assert (await w.types(session)).count("workspace.lost") == 1
