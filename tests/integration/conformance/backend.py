@@ -25,6 +25,9 @@ from tests.sim.postgres.wire import Fate, Wire
 
 START_US: Final = 1_795_256_754_123_457
 
+POOL: Final = 3
+"""Connections of a role: as many calls may meet."""
+
 CLOCK: Final = """
 CREATE TABLE setpoint.conformance_clock (now timestamptz);
 INSERT INTO setpoint.conformance_clock VALUES ('epoch');
@@ -95,16 +98,20 @@ class Model:
     async def call(self, name: str, *args: Any) -> Any:
         return self.ask(name, *args)
 
-    def ask(self, name: str, *args: Any) -> Any:
-        """Call without a loop."""
+    def ask(self, name: str, *args: Any, **more: Any) -> Any:
+        """Call without a loop. ``more``: what only the model takes."""
         signature = SIGNATURES[name]
-        answer, fault = self.wire.call(self.now, signature.model, *args)
+        answer, fault = self.wire.call(self.now, signature.model, *args, **more)
         return Refusal(fault.sqlstate) if fault is not None else _in_order(signature, answer)
 
     async def advance(self, us: int) -> None:
         self.now += us
 
     async def dump(self) -> Dump:
+        return self.rows()
+
+    def rows(self) -> Dump:
+        """Return all rows."""
         return model_dump(self.wire.db)
 
     async def while_running(self, pause: Key, name: str, *args: Any, during: Callable[[], Awaitable[None]]) -> None:
@@ -114,7 +121,7 @@ class Model:
 
 
 class Real:
-    """A database of its own, with one connection for each role and one of the administrator."""
+    """A database of its own, with a few connections for each role and one of the administrator."""
 
     def __init__(self, database: Database, pools: dict[str, Pool], admin: Any) -> None:
         self._database, self._pools, self._admin, self.now = database, pools, admin, START_US
@@ -160,16 +167,26 @@ class Real:
             insert = "INSERT INTO setpoint.session_wakes (tenant_id, session_id, wake_at) VALUES ($1, $2, 'infinity')"
             await third.execute(insert, *pause)
             call = asyncio.create_task(running.fetch(signature.sql, *sent))
-            await self._until_waiting()
+            async with asyncio.timeout(10):
+                while not await self.waiting():
+                    pass
             await during()
             await transaction.rollback()
             await call
 
-    async def _until_waiting(self) -> None:
-        sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        async with asyncio.timeout(10):
-            while not await self._pools["setpoint_migrate"].fetchval(sql):
-                pass
+    @contextlib.asynccontextmanager
+    async def holding_heads(self) -> AsyncIterator[None]:
+        """Hold the heads of all sessions in a transaction of a third party until the context ends."""
+        async with self._admin.transaction():
+            await self._admin.execute("SELECT 1 FROM setpoint.session_heads FOR UPDATE")
+            yield
+
+    async def waiting(self) -> int:
+        """Return how many backends of this database wait for a lock."""
+        sql = """SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                 WHERE NOT l.granted AND a.datname = current_database()"""
+        count: int = await self._pools["setpoint_migrate"].fetchval(sql)
+        return count
 
     async def _set_clock(self) -> None:
         sql = "UPDATE setpoint.conformance_clock SET now = $1"
@@ -182,7 +199,7 @@ async def real(database: Database) -> AsyncIterator[Real]:
     async with contextlib.AsyncExitStack() as stack:
         pools = {}
         for role in sorted({signature.role for signature in SIGNATURES.values()}):
-            pools[role] = await open_pool(database.dsn(role), role_check=role, size=1, cached=True)
+            pools[role] = await open_pool(database.dsn(role), role_check=role, size=POOL, cached=True)
             stack.push_async_callback(pools[role].close)
         yield Real(database, pools, await stack.enter_async_context(_raw(database.admin_dsn)))
 

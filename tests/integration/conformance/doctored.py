@@ -22,10 +22,10 @@ class Doctored(Model):
         super().__init__()
         self._name, self._break = DOCTORED[rule]
 
-    def ask(self, name: str, *args: Any) -> Any:
+    def ask(self, name: str, *args: Any, **more: Any) -> Any:
         """Call, wrongly where it is the broken function."""
         if name != self._name:
-            return super().ask(name, *args)
+            return super().ask(name, *args, **more)
         self.wire.db.now = self.now
         return self._break(self.wire.db, args, lambda *changed: super(Doctored, self).ask(name, *changed))
 

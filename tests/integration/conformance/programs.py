@@ -77,20 +77,22 @@ class Author:
         self.calls.append((name, args))
         return self.model.ask(name, *args)
 
-    def write(self) -> list[Call]:
+    def write(self, calls: int = CALLS, sessions: int = 3) -> list[Call]:
         """Draw a whole program."""
         tenants = [self.id(), self.id()]
         self.keys = [(tenants[0], self.id()), (tenants[0], self.id()), (tenants[1], self.id())]
+        del self.keys[sessions:]
         self.ids = [self.id() for _ in range(6)]
         for key in self.keys[: self.random.choice([2, 3, 3, 3])]:
             self._create(key)
             self._register()
-        while len(self.calls) < CALLS:
-            self._step()
+        while len(self.calls) < calls:
+            self.step()
         self.call("log_page", *self.random.choice(self.keys), 0, 500)
         return self.calls
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Draw what happens next: a call, or a few."""
         drawn = self.random.random()
         if drawn < 0.08:
             self._again()
