@@ -21,7 +21,18 @@ from tests.ablate.safeguards import SAFEGUARDS
 from tests.ablate.traces import TRACES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-_COPIED: Final = ("setpoint", "migrations", "gateway", "broker", "celld", "sandboxd", "tests", "docs", "proto", "examples")
+_COPIED: Final = (
+    "setpoint",
+    "migrations",
+    "gateway",
+    "broker",
+    "celld",
+    "sandboxd",
+    "tests",
+    "docs",
+    "proto",
+    "examples",
+)
 _TEST_S_MAX: Final = 120.0
 _ALL_S_MAX: Final = 600.0
 _FAILED: Final = 1

@@ -109,6 +109,18 @@ def test_a_lost_workspace_makes_what_is_known_stale() -> None:
     assert codes(world, "b")[:2] == ["EvaluationRunning", "UpstreamStale"]
 
 
+def test_what_is_stale_says_so_while_it_waits() -> None:
+    """The upstream, stale like all, is to be looked at first and has no slot."""
+    world = ready(asset("a"), asset("b", "a"), asset("c"), max_evaluate_concurrency=1)
+    world.evaluate_s["c"] = 600
+    world.command("evaluate", {"select": ["c"]})
+    world.run(1)
+    world.apply(project(*(asset(n, *u, labels={"v": "2"}) for n, u in (("a", ()), ("b", ("a",)))), asset("c")))
+    world.run(5)
+    assert codes(world, "a") == ["WorkspaceExclusive", "WorkspaceStale"]
+    assert codes(world, "b") == ["WorkspaceExclusive", "WorkspaceStale", "UpstreamStale", "WorkspaceStale"]
+
+
 def test_files_that_cannot_be_prepared_explain_everything() -> None:
     world = World(project(asset("a")))
     world.feed(MaterializeFailed(1, "no space"))

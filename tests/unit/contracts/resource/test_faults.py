@@ -233,6 +233,7 @@ def test_no_more_faults_are_shown_than_anybody_reads() -> None:
     [
         ("defaultTimout: 3s\n", "unknown-field", 1, 1),
         ("defaultTimeout: 3\nmaxSyncConcurrency: 0\n", "wrong-value", 2, 21),
+        ("lockRetryMaxAttempts: 0\n", "wrong-value", 1, 23),
         ("maxSyncConcurrency: '3'\n", "wrong-type", 1, 21),
         ("orphanTimeout: 5s\n", "bad-duration", 1, 16),
         ("maxConsecutiveSyncFailures: true\n", "wrong-type", 1, 29),
