@@ -196,3 +196,159 @@ def test_a_project_with_something_replaced_never_raises(graph: Graph, data: st.D
     result = compile_project(files)
     assert (result.encoded is None) == bool(result.faults)
     assert_positions_are_inside(files, result.faults)
+
+
+WHOLE: dict[str, str] = {
+    "nagi.yaml": "defaultTimeout: 1h\nlockTtlSeconds: 60\nstateDir: ./s\nmaxSyncConcurrency: 2\n",
+    "dbt/profiles.yml": """\
+shop:
+  target: dev
+  outputs:
+    dev: {type: duckdb, path: "./{{ env_var('DB', 'w.duckdb') }}"}
+""",
+    "resources/parts.yaml": """\
+apiVersion: nagi.io/v1alpha1
+kind: Connection
+metadata: {name: files}
+spec: {type: sqlite, path: data/x.db}
+---
+apiVersion: nagi.io/v1alpha1
+kind: Connection
+metadata: {name: shop}
+spec:
+  type: dbt
+  profile: shop
+  profilesDir: dbt
+  identity: reader
+---
+apiVersion: nagi.io/v1alpha1
+kind: Identity
+metadata: {name: reader}
+spec: {type: env, env: {USER: "${WHO}", DB: w.duckdb}}
+---
+apiVersion: nagi.io/v1alpha1
+kind: Sync
+metadata: {name: load}
+spec:
+  identity: reader
+  lockKey: warehouse
+  orphanTimeout: 1h
+  pre: {type: Command, args: [test, -d, data], timeout: 1m}
+  run:
+    type: Command
+    args: [sh, -c, "load {{ sync.what }}"]
+    env: {A: "${WHO} $${X} {{ asset.name }}"}
+    identity: reader
+""",
+    "resources/checks.yaml": """\
+apiVersion: nagi.io/v1alpha1
+kind: Conditions
+metadata: {name: fresh}
+spec:
+  - {name: there, type: Command, run: [test, -f, "{{asset.modelName}}"], interval: 30s, identity: reader}
+  - name: whole
+    type: SQL
+    query: |
+      WITH bad AS (SELECT * FROM "{{ asset.modelName }}" WHERE quantity < 0)
+      SELECT count(*) = 0 FROM bad
+    checkAt: '0 6 * * 1-5'
+    timezone: Europe/Berlin
+  - {name: new, type: Freshness, maxAge: 1d, interval: 1h, column: "{{ sync.what }}_at", evaluateCacheTtl: 5m}
+""",
+    "resources/assets.yaml": """\
+apiVersion: nagi.io/v1alpha1
+kind: Asset
+metadata: {name: orders, labels: {team: x}}
+spec:
+  connection: files
+  onDrift: [{conditions: fresh, sync: load, with: {what: loaded}}]
+---
+apiVersion: nagi.io/v1alpha1
+kind: Asset
+metadata: {name: revenue}
+spec:
+  connection: shop
+  upstreams: [orders]
+  modelName: main.revenue
+  autoSync: {onDrift: true, onChange: true}
+  upstreamPolicy: all
+  onUpstream: load
+  onDrift: [{conditions: fresh, sync: load, with: {what: "{{ asset.name }}"}}]
+""",
+}
+GIVEN = {"WHO": "me"}
+
+
+def whole() -> dict[str, bytes]:
+    return {path: text.encode() for path, text in WHOLE.items()}
+
+
+def test_the_whole_project_compiles() -> None:
+    result = compile_project(whole(), GIVEN)
+    assert result.faults == ()
+    assert [warning.code for warning in result.warnings] == ["ignored"]
+
+
+def assert_only_faults(files: dict[str, bytes], given: dict[str, str]) -> None:
+    result = compile_project(files, given)
+    assert (result.encoded is None) == bool(result.faults)
+    assert {fault.severity for fault in result.faults} <= {"error"}
+    assert {warning.severity for warning in result.warnings} <= {"warning"}
+    assert_positions_are_inside(files, (*result.faults, *result.warnings))
+    assert compile_project(dict(reversed(files.items())), given) == result
+    if result.encoded is not None:
+        assert encode(decode(result.encoded)) == result.encoded
+
+
+pieces_of_text = st.one_of(
+    snippets,
+    st.text(max_size=6),
+    st.sampled_from(["${", "${WHO}", "$${", "{{ sync.what }}", "{{", "}}", "select", ";", "'", '"', "--", "/*", "("]),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> dict[str, bytes]:
+    """Draw the whole project with pieces of its texts cut out, doubled, swapped, moved or replaced."""
+    texts = dict(WHOLE)
+    for _ in range(draw(st.integers(1, 4))):
+        path = draw(st.sampled_from(sorted(texts)))
+        text = texts[path]
+        start = draw(st.integers(0, len(text)))
+        end = draw(st.integers(start, min(len(text), start + draw(st.sampled_from([0, 1, 5, 40])))))
+        source = texts[draw(st.sampled_from(sorted(texts)))]
+        origin = draw(st.integers(0, len(source)))
+        moved = source[origin : origin + draw(st.sampled_from([1, 5, 40]))]
+        texts[path] = text[:start] + draw(st.one_of(pieces_of_text, st.just(""), st.just(moved))) + text[end:]
+    return {path: text.encode("utf-8", "replace") for path, text in texts.items()}
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated(), st.dictionaries(st.sampled_from(["WHO", "X", "1"]), st.text(max_size=5), max_size=2))
+def test_a_damaged_project_gives_faults_that_stand_inside_it_and_nothing_else(
+    files: dict[str, bytes], given_: dict[str, str]
+) -> None:
+    assert_only_faults(files, given_)
+    assert_only_faults(files, GIVEN)
+
+
+SQL_WORDS = """
+select with as from where ( ) , ; ' " -- /* */ insert into values delete update set merge t x 1 ? $1 union all order by
+limit materialized recursive not case when then end cast :: exists in copy pragma load $$ [ ] { } : .
+"""
+sql_words = st.sampled_from(SQL_WORDS.split())
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(sql_words, st.text(max_size=3)), max_size=25), st.sampled_from(["files", "shop"]))
+def test_whatever_a_query_says_it_is_accepted_or_refused(words: list[str], connection: str) -> None:
+    condition = {"name": "c", "type": "SQL", "query": " ".join(words) or " ", "interval": "1m"}
+    head = {"apiVersion": "setpoint.dev/v1alpha1"}
+    written = [
+        head | {"kind": "Conditions", "metadata": {"name": "q"}, "spec": [condition]},
+        head
+        | {"kind": "Asset", "metadata": {"name": "z"}}
+        | {"spec": {"connection": connection, "onDrift": [{"conditions": "q"}]}},
+    ]
+    files = whole() | {"resources/z.yaml": yaml.safe_dump_all(written, allow_unicode=True).encode()}
+    assert_only_faults(files, GIVEN)

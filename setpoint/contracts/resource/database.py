@@ -40,15 +40,10 @@ class Database:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a profile of dbt is resolved with.
-
-    ``files`` are the project's; ``env`` is what ``env_var`` finds; ``project_dir`` is where dbt runs: paths of its
-    profiles are relative to that.
-    """
+    """What a profile of dbt is resolved with: the files of the project, and what ``env_var`` finds."""
 
     files: Mapping[str, bytes]
     env: Mapping[str, str]
-    project_dir: str
 
 
 def database_of(document: Document, connection: ConnectionFile, around: Surroundings) -> Database | tuple[Fault, ...]:
@@ -137,7 +132,7 @@ class _Profile:
     def _path(self, profiles: Document, path: Path) -> str:
         written = self._text(profiles, path, ":memory:")
         try:
-            return inner_path(written, self.around.project_dir)
+            return inner_path(written)
         except ValueError as error:
             hint = "it is relative to the root of the project, where dbt runs"
             raise _Wrong(profiles.fault("bad-path", str(error), path, hint)) from None

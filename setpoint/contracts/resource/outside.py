@@ -19,11 +19,10 @@ from setpoint.contracts.resource.spec import ApiVersion, Metadata
 _SCHEME: Final = re.compile(r"[A-Za-z0-9+._-]*:")
 
 
-def inner_path(text: str, directory: str | None = None) -> str:
+def inner_path(text: str) -> str:
     """Return a path below the project in its plain form (``./a//b`` is ``a/b``; the project itself is ``.``).
 
-    Relative to ``directory`` of the project a path may go up by ``..``, else it has none. Raises ValueError with what
-    would be right for any that leads elsewhere.
+    Raises ValueError with what would be right for any that may lead elsewhere.
     """
     if not text or text.startswith(("/", "~")):
         raise ValueError(f"{excerpt(text)} is not relative to the project")
@@ -31,14 +30,9 @@ def inner_path(text: str, directory: str | None = None) -> str:
         raise ValueError(f"{excerpt(text)} is not a file of the project")
     if not text.isprintable() or len(text.encode()) > PROJECT_PATH_BYTES_MAX:
         raise ValueError(f"a path has at most {PROJECT_PATH_BYTES_MAX} bytes, all printable")
-    parts = [] if directory in (None, ".") else str(directory).split("/")
-    for part in text.split("/"):
-        if part == ".." and directory is not None and parts:
-            parts.pop()
-        elif part == ".." or "\\" in part:
-            raise ValueError(f"{excerpt(text)} may lead out of the project: it has '..' or '\\'")
-        elif part not in ("", "."):
-            parts.append(part)
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." in parts or "\\" in text:
+        raise ValueError(f"{excerpt(text)} may lead out of the project: it has '..' or '\\'")
     return "/".join(parts) or "."
 
 

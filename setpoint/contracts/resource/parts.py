@@ -78,7 +78,7 @@ class Parts:
             fault = document.warning("ignored", message, ("spec", "identity"), at_key=True)
             self.warnings.append(fault)
         env = {**self.given, **(self.identities.get(identity, {}) if identity else {})}
-        found = database_of(document, connection, Surroundings(self.files, env, "."))
+        found = database_of(document, connection, Surroundings(self.files, env))
         if not isinstance(found, Database) and of_origin:
             self.nowhere[connection.metadata.name] = found
         elif not isinstance(found, Database):

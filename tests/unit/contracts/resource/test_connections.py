@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from setpoint.contracts.resource.outside import inner_path
 from tests.unit.contracts.resource.project import asset, conditions, document, faults_of, only, result_of, the_asset
 
 ASK = conditions("[{name: c, type: SQL, query: SELECT true, interval: 1m}]")
@@ -55,14 +54,6 @@ NOWHERE = ["':memory:'", "'file:x?mode=rw'", "x/", ".", "''", "'a\tb'", "x" * 51
 def test_a_path_that_could_lead_out_of_the_project_is_refused_at_its_place(path: str) -> None:
     fault = only(connection(f"{{type: sqlite, path: {path}}}"))
     assert (fault.code, fault.line, fault.column) == ("bad-path", 4, 28)
-
-
-def test_a_path_from_a_directory_may_go_up_as_far_as_the_project() -> None:
-    assert inner_path("../w.db", "dbt") == "w.db"
-    assert inner_path("x/../y", "a/b") == "a/b/y"
-    assert inner_path("./", ".") == "."
-    with pytest.raises(ValueError, match="out of the project"):
-        inner_path("../../w.db", "dbt")
 
 
 SERVERS = {
