@@ -59,13 +59,14 @@ def fold(events: Sequence[Event], before: Results) -> list[HistoryEntry]:
             unverified = None
         elif entry is not None and event.type in _ENDS[entry.kind]:
             _end(entry, event)
+            entry.after = entry.after or results_of(event) or None  # an evaluation without a verdict has some, too
         elif event.type == "sync.step_finished" and entry is not None:
             entry.stages.append({"stage": event.data.get("name", ""), "exit_code": event.data.get("exit_code")})
     return [_view(execution_id, entry) for execution_id, entry in reversed(entries.items())]
 
 
 def results_of(event: Event) -> Results:
-    """Return the results that an ``evaluation.completed`` holds, by condition."""
+    """Return the results that the end of an evaluation holds, by condition; none for any other event."""
     listed = event.data.get("results")
     return {
         str(result["conditionName"]): result
@@ -113,9 +114,14 @@ def _changes(entry: _Entry) -> list[ConditionChange]:
     for name in dict.fromkeys([*after, *entry.before]):
         found = after.get(name) or entry.before.get(name) or {}
         was, now = _state(entry.before.get(name)), _state(after.get(name))
-        reason = (after.get(name) or {}).get("status", {}).get("reason", "")
-        changes.append(ConditionChange(name, str(found.get("conditionType", "")), was, now, str(reason)))
+        reason = _reason(after.get(name)) or _reason(entry.before.get(name))
+        changes.append(ConditionChange(name, str(found.get("conditionType", "")), was, now, reason))
     return changes
+
+
+def _reason(result: Mapping[str, Any] | None) -> str:
+    status = result.get("status") if result is not None else None
+    return str(status.get("reason", "")) if isinstance(status, dict) else ""
 
 
 def _state(result: Mapping[str, Any] | None) -> str | None:

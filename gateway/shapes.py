@@ -181,7 +181,10 @@ class Explanation(Answer, frozen=True):
 
 
 class ConditionChange(Answer, frozen=True, omit_defaults=True):
-    """A condition before and after an execution: ready, drifted, unknown, or left out when nothing was known."""
+    """A condition before and after an execution: ready, drifted, unknown, or left out when nothing was known.
+
+    ``reason``: why it does not hold afterwards; where it does, why it did not before.
+    """
 
     name: str
     type: str

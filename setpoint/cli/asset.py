@@ -37,6 +37,8 @@ def row(asset: dict[str, Any]) -> dict[str, Any]:
         for condition in (asset.get("last_evaluation") or {}).get("conditions", [])
         if condition["status"].get("reason")
     )
+    told = asset.get("reasons") or []
+    reasons.extend(str(reason["message"]) for reason in told if reason.get("code") == "EvaluationFailing")
     busy = asset.get("state") in ("syncing", "evaluating")  # what comes next is decided when that has ended
     following = None if busy else asset.get("cooldown_until") or asset.get("next_due")
     return {**asset, "why": "; ".join(reasons), "next": following}

@@ -23,16 +23,26 @@ def _applied(data: Mapping[str, Any]) -> str:
 
 
 def _verdict(data: Mapping[str, Any]) -> str:
+    return f"evaluated: {str(data.get('verdict')).capitalize()}{_reasons(data)}"
+
+
+def _no_verdict(data: Mapping[str, Any]) -> str:
+    return f"evaluation failed: {data.get('reason')}{_reasons(data)}"
+
+
+def _reasons(data: Mapping[str, Any]) -> str:
     reasons = [
         f"{result.get('conditionName')}: {result['status']['reason']}"
-        for result in data.get("results", [])
+        for result in data.get("results") or []
         if result.get("status", {}).get("reason")
     ]
-    return f"evaluated: {str(data.get('verdict')).capitalize()}" + (f" ({'; '.join(reasons)})" if reasons else "")
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def _step(data: Mapping[str, Any]) -> str:
     result = data.get("result", data)
+    if (data.get("status") or {}).get("state") == "unknown":
+        return f"{result.get('name')}: no answer ({data['status'].get('reason', '')})"
     how = result.get("error") or (
         f"exit {result['exit_code']}" if result.get("exit_code") is not None else f"signal {result.get('signal')}"
     )
@@ -60,7 +70,7 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "evaluation.started": (_QUIET, lambda data: f"evaluating ({data.get('why', 'now')})"),
     "evaluation.step_finished": (_QUIET, _step),
     "evaluation.completed": (_BUSY, _verdict),
-    "evaluation.failed": (_BAD, lambda data: f"evaluation failed: {data.get('reason')}"),
+    "evaluation.failed": (_BAD, _no_verdict),
     "asset.ready": (_GOOD, _ready),
     "asset.drifted": (_BAD, lambda data: "Drifted"),
     "asset.blocked": (_QUIET, lambda data: f"blocked by {', '.join(data.get('by', []))}"),

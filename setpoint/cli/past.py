@@ -13,7 +13,7 @@ _HISTORY = (
     ("WHAT", "what"),
     ("STATUS", "status"),
     ("VERDICT", "verdict"),
-    ("WHY", "reason"),
+    ("WHY", "shown"),
     ("EXECUTION", "execution_id"),
 )
 _CONDITIONS = (("  CONDITION", "shown"), ("BEFORE", "before"), ("AFTER", "after"), ("WHY", "reason"))
@@ -29,7 +29,10 @@ _LIMIT = click.option(
 def history(asset_name: str, named: str | None, limit: int) -> None:
     """List the syncs and evaluations of ASSET, newest first. A sync's verification is part of it."""
     entries = _read(asset_name, named, limit, "all")
-    context.emit([{**entry, "what": f"{entry['kind']} ({entry['why']})"} for entry in entries], _HISTORY)
+    found = [{**entry, "what": f"{entry['kind']} ({entry['why']})"} for entry in entries]
+    if context.settings().output != "json":
+        found = [{**entry, "shown": explained(entry)} for entry in found]
+    context.emit(found, _HISTORY)
 
 
 @click.command()
@@ -49,6 +52,14 @@ def inspect(asset_name: str, named: str | None, limit: int, changed_only: bool) 
         click.echo(f"{entry['why']} sync {entry['status']}  {entry['started_at']}  {entry['execution_id']}")
         if entry["conditions"]:
             table.write([{**one, "shown": f"  {one['name']}"} for one in entry["conditions"]], _CONDITIONS)
+
+
+def explained(entry: dict[str, Any]) -> str:
+    """Return why an entry ended as it did; where conditions had no answer, with what the first of them said."""
+    reason = str(entry.get("reason", ""))
+    silent = (one for one in entry.get("conditions", []) if one.get("after") == "unknown" and one.get("reason"))
+    first = next(silent, None) if reason == "unknown" else None
+    return reason if first is None else f"{reason}: {first['name']}: {first['reason']}"
 
 
 def compared(entry: dict[str, Any], changed_only: bool) -> dict[str, Any]:

@@ -24,6 +24,18 @@ def test_a_drifted_verdict_names_the_condition_and_its_reason() -> None:
     )
 
 
+def test_a_condition_without_an_answer_says_why_and_so_does_its_evaluation() -> None:
+    status = {"state": "unknown", "reason": "sales.db: there is no such file"}
+    step = {"name": "rows", "exit_code": 2, "status": status}
+    assert narrate.sentence({"type": "evaluation.step_finished", "data": step})[1] == (
+        "rows: no answer (sales.db: there is no such file)"
+    )
+    failed = {"reason": "unknown", "results": [{"conditionName": "rows", "status": status}]}
+    assert narrate.sentence({"type": "evaluation.failed", "data": failed})[1] == (
+        "evaluation failed: unknown (rows: sales.db: there is no such file)"
+    )
+
+
 def test_ready_names_whom_it_triggers() -> None:
     assert narrate.sentence({"type": "asset.ready", "data": {"triggers": ["b", "c"]}})[1] == "Ready -> triggers b, c"
 

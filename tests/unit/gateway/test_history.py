@@ -64,6 +64,36 @@ def test_an_evaluation_that_comes_to_nothing_says_why() -> None:
     assert (entry.status, entry.reason, entry.conditions) == ("failed", "superseded", [])
 
 
+def results(**statuses: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"conditionName": name, "conditionType": "SQL", "status": status} for name, status in statuses.items()]
+
+
+def test_an_evaluation_without_a_verdict_has_the_conditions_that_had_no_answer() -> None:
+    found = results(rows={"state": "unknown", "reason": "no such table: t"}, there={"state": "ready"})
+    log = [
+        event(1, "evaluation.started", "e", why="interval"),
+        event(2, "evaluation.failed", "e", reason="unknown", results=found),
+    ]
+    (entry,) = fold(log, {})
+    assert (entry.status, entry.reason) == ("failed", "unknown")
+    assert [(one.name, one.after, one.reason) for one in entry.conditions] == [
+        ("rows", "unknown", "no such table: t"),
+        ("there", "ready", ""),
+    ]
+
+
+def test_the_reason_is_why_it_does_not_hold_else_why_it_did_not() -> None:
+    before = {"healed": results(healed={"state": "drifted", "reason": "was wrong"})[0]}
+    now = results(healed={"state": "ready"}, broken={"state": "drifted", "reason": "is wrong"})
+    log = [
+        event(2, "sync.started", "s"),
+        event(3, "evaluation.completed", "s", why="verification", verdict="drifted", results=now),
+        event(4, "sync.failed", "s", reason="not_converged"),
+    ]
+    (entry,) = fold(log, before)
+    assert {one.name: one.reason for one in entry.conditions} == {"healed": "was wrong", "broken": "is wrong"}
+
+
 def test_a_condition_that_is_new_or_gone_is_shown_with_one_side() -> None:
     before = results_of(verdict(1, "e", "interval", old="ready"))
     log = [event(2, "sync.started", "s"), verdict(3, "s", "verification", new="ready"), event(4, "sync.succeeded", "s")]
