@@ -5,6 +5,7 @@ These are dear, so a run holds only some of its schedules against the first two 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -20,11 +21,14 @@ _STANDING: Final = frozenset({"AssetSuspended", "AutoSyncOff", "NoSyncDefined"})
 _HOUR_US: Final = 3_600_000_000
 
 
-def folded(story: Story, *, shuffled: bool = False) -> State:
+Fold = Callable[[State, Event], State]
+
+
+def folded(story: Story, *, shuffled: bool = False, fold: Fold = evolve) -> State:
     """Fold the log from nothing; ``shuffled`` gives every event a time that has nothing to do with its own."""
     state = empty(story.session)
     for event in story.log:
-        state = evolve(state, _row(story, event, shuffled))
+        state = fold(state, _row(story, event, shuffled))
     return state
 
 
@@ -45,9 +49,9 @@ def projection(story: Story) -> Findings:
             yield f"{asset.name}, by fold and table: {wrong}"
 
 
-def times(story: Story) -> Findings:
+def times(story: Story, fold: Fold = evolve) -> Findings:
     """I30: with every time in the log made another, the fold knows and owes the same."""
-    plain, shuffled = folded(story), folded(story, shuffled=True)
+    plain, shuffled = folded(story, fold=fold), folded(story, shuffled=True, fold=fold)
     if _owed(plain) != _owed(shuffled):
         yield "the session owes something else when the times are others"
     for name in plain.assets:

@@ -16,7 +16,7 @@ _GATED: Final = frozenset(
 )
 
 
-class _Known:
+class Known:
     """What the log says of each asset: its verdict, whether it is stale, who asked for a look regardless of the gate.
 
     What was asked for is answered by an evaluation that began later and looked at the newest generation's files. A look
@@ -89,7 +89,7 @@ class _Known:
 
 def gate(story: Story) -> Findings:
     """I13: nothing that the gate rules starts while something above is not Ready."""
-    known = _Known(story)
+    known = Known(story)
     for event in story.log:
         name = event.asset or ""
         if event.type == "sync.started" and name in known.specs.assets:

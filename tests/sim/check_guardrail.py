@@ -19,7 +19,7 @@ class _Asset:
     last: dict[str, str] = field(default_factory=dict)
     before: dict[str, str] | None = None
     due: str = ""
-    """Why it must be suspended by now; empty when it need not be."""
+    """Why it must be suspended by the decision at hand; empty when it need not be."""
 
 
 class _Account:
@@ -28,9 +28,20 @@ class _Account:
     def __init__(self, story: Story) -> None:
         self.specs = Specs(story)
         self.assets: dict[str, _Asset] = {}
+        self._at = 0
+
+    def overdue(self) -> Findings:
+        """Say who ought to have been suspended by the decision that is over."""
+        for name, one in self.assets.items():
+            if one.due:
+                yield f"{name} ought to be suspended, {one.due}"
+                one.due = ""
 
     def feed(self, event: Event) -> Findings:
         """Take an event in and say what is wrong with it."""
+        if event.at != self._at:
+            yield from self.overdue()
+            self._at = event.at
         if self.specs.feed(event):
             self._applied()
         if event.asset is None or event.asset not in self.specs.assets:
@@ -55,8 +66,6 @@ class _Account:
                 one.suspended, one.due = event.data["by"], ""
             case "asset.resumed":
                 one.suspended, one.failures, one.due = "", 0, ""
-            case "sync.started" if one.due and event.data["kind"] != "manual":
-                yield f"{at(event)}: it ought to be suspended, {one.due}"
 
     def _applied(self) -> None:
         for name in self.specs.changed:
@@ -67,7 +76,6 @@ class _Account:
                 del self.assets[name]
                 continue
             one.failures = 0
-            one.due = ""
             if one.suspended == "guardrail":
                 one.suspended = ""
 
@@ -100,6 +108,4 @@ def check(story: Story) -> Findings:
     account = _Account(story)
     for event in story.log:
         yield from account.feed(event)
-    for name, one in account.assets.items():
-        if one.due:
-            yield f"{name} ought to be suspended at the end, {one.due}"
+    yield from account.overdue()

@@ -9,7 +9,7 @@ from tests.sim.database import Span
 from tests.sim.ground import Ground, Trouble
 from tests.sim.host import CellHost
 from tests.sim.kernel import SECOND
-from tests.sim.plan import TENANT, Fault, Plan
+from tests.sim.plan import Fault, Plan
 from tests.sim.postgres import lease
 from tests.sim.rooms import Rooms
 
@@ -91,7 +91,7 @@ class Faults:
         host.crash()
         self._later(fault.length_s, host.start)
         if fault.how:  # a broker is refused at its address, twice
-            self._later(0.3, lambda: host.incarnation != incarnation or self._refused(host.name, incarnation))
+            self._later(0.3, lambda: self._refused(host.name, incarnation))
 
     def _refused(self, host: str, incarnation: str) -> None:
         database = self._rooms.database
@@ -122,7 +122,12 @@ class Faults:
         for host in self._hosts.values():
             if host.scope.alive:
                 host.scope.later(0.001, host.links[sandbox.name].break_off)
-        self._later(fault.length_s, lambda: sandbox.up or sandbox.start())
+
+        def restart() -> None:
+            if not sandbox.up:
+                sandbox.start()
+
+        self._later(fault.length_s, restart)
 
     def _cut(self, fault: Fault) -> None:
         host = self._hosts[fault.target]
@@ -133,7 +138,7 @@ class Faults:
         session = self._plan.sessions[int(fault.target)].session_id
         for host in self._hosts.values():
             for key, owner in host.owners.items():
-                if key == (TENANT, session) or (key.session == session):
+                if key.session == session:
                     host.scope.post(owner.kill_cell)
 
     def _outside(self, fault: Fault) -> None:

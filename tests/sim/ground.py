@@ -77,7 +77,7 @@ class Ground:
         """Note that a command is over."""
         mark.ended, mark.how = self.kernel.now, how
 
-    def carry_out(self, spec: RunSpec, step: Step) -> tuple[int | None, str | None]:
+    def carry_out(self, spec: RunSpec, step: Step) -> tuple[int | None, Literal["timeout", "spawn"] | None]:
         """Let a step that was left alone have its effect; returns its exit code, or its error."""
         if step.kind == "tool":
             return 0, None

@@ -224,7 +224,7 @@ class CellHost:
                     yield _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
                     attempt += 1
             for (_, future), row in zip(batch, rows, strict=True):
-                status = "committed" if row.status in ("ok", "already") else row.status
+                status: Any = "committed" if row.status in ("ok", "already") else row.status
                 if row.status not in ("ok", "lock_busy"):
                     self._rooms.met[f"append {row.status}"] += 1
                 future.give(Outcome(status, row.seq or 0, row.detail or ""))

@@ -73,6 +73,15 @@ class Future:
         """Say that it came to nothing."""
         self._end(None, error)
 
+    def follow(self, other: Future) -> None:
+        """Come to what another one came to."""
+        self._end(other.value, other.error)
+
+    def expire(self) -> None:
+        """Come to TimedOut, unless something else came first."""
+        if not self.done:
+            self._end(None, TimedOut())
+
     def then(self, call: Callable[[Future], object]) -> None:
         """Call with this future once it is done; at once when it is."""
         if self.done:
@@ -128,8 +137,8 @@ class Scope:
         if future.done:
             return future
         both = Future()
-        future.then(lambda f: both.fail(f.error) if f.error is not None else both.give(f.value))
-        self.kernel.later(seconds, lambda: both.done or both.fail(TimedOut()))
+        future.then(both.follow)
+        self.kernel.later(seconds, both.expire)
         return both
 
     def kill(self) -> None:
@@ -152,19 +161,19 @@ class Scope:
 class Task:
     """A process of a scope. ``ended`` is done with what it returned, or with the error that ended it."""
 
-    __slots__ = ("_scope", "_work", "ended", "over")
+    __slots__ = ("_dropped", "_running", "_scope", "_work", "ended", "over")
 
     def __init__(self, scope: Scope, work: Work) -> None:
         self._scope, self._work = scope, work
-        self.over = False
+        self.over = self._running = self._dropped = False
         self.ended = Future()
         self._step(None)
 
     def cancel(self) -> None:
         """End it where it stands; one that is at work now ends at its next wait. Idempotent."""
         if not self.over:
-            self.over = True
-            if not self._work.gi_running:
+            self.over = self._dropped = True
+            if not self._running:
                 self._work.close()
             self.ended.give(None)
 
@@ -181,6 +190,7 @@ class Task:
         """Go on until the process waits again."""
         if self.over:
             return
+        self._running = True
         try:
             if told is None:
                 wanted = self._work.send(None)
@@ -195,9 +205,11 @@ class Task:
             self.over = True
             self.ended.fail(error)
         else:
-            if self.over:
+            if self._dropped:
                 self._work.close()
             elif isinstance(wanted, Future):
                 wanted.then(self._told)
             else:
                 self._scope.kernel.later(wanted, self._wake)
+        finally:
+            self._running = False

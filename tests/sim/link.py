@@ -133,7 +133,12 @@ class Link:
                 future.fail(LinkDown())
                 return
             token = self.sandbox.token()
-            self._back(era, lambda: (self._note(token), future.give())[1])
+
+            def received() -> None:
+                self._note(token)
+                future.give()
+
+            self._back(era, received)
 
         self._kernel.later(self.weather.delay_s(self._kernel.now), arrive)
         return self._scope.within(future, _NOTICE_S)

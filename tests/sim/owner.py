@@ -43,6 +43,7 @@ class Owner:
         if self._task is not None:
             self._task.cancel()
         if self.life is not None:
+            self._note_loss(self.life)
             self.life.close()
             self.life = None
 

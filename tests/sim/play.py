@@ -6,6 +6,7 @@ and an assertion of the core or of the model of the shell.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
@@ -99,7 +100,7 @@ class Play:
                 self.clients[name].begin(chosen, BEGAN)
         for fault in self.plan.faults:
             if fault.label not in dropped:
-                self.kernel.at(BEGAN + int(fault.at_s * SECOND), lambda fault=fault: self.faults.strike(fault))
+                self.kernel.at(BEGAN + int(fault.at_s * SECOND), functools.partial(self.faults.strike, fault))
 
     def _meant(self, act: Any) -> tuple[str, Any]:
         session = self.plan.sessions[act.session]

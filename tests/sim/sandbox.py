@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sandboxd.core import admit, order
 from setpoint.contracts import limits, run
@@ -18,6 +18,7 @@ from tests.sim.ground import Ground, Mark, seconds
 from tests.sim.kernel import Future, Kernel, Scope, TimedOut, Work
 
 TOKEN_S_MAX: Final = limits.LEASE_TTL_S
+Error = Literal["spawn", "timeout", "cancelled", "skipped"]
 _LEDGER_S: Final = 0.002
 _WATCH_S: Final = 0.25
 
@@ -252,7 +253,8 @@ class SandboxHost:
         """Carry out one step; returns its result, None when the run was taken away from under it."""
         spec, began = live.stored.spec, self._kernel.now
         mark = live.mark = self._ground.begin(spec, step, self.name)
-        exit_code, error = None, None
+        exit_code: int | None = None
+        error: Error | None = None
         try:
             yield self.scope.within(live.stopped, self._ground.duration_s(spec, step))
         except TimedOut:
