@@ -108,5 +108,7 @@ async def test_history_shows_each_sync_with_what_held_before_and_after(
     (entry,) = second["items"]
     assert (entry["why"], entry["status"], entry["verdict"]) == ("drift", "succeeded", "ready")
     assert entry["stages"] == [{"stage": "run", "exit_code": 0}]
-    assert entry["conditions"] == [{"name": "there", "type": "Command", "before": "drifted", "after": "ready"}]
+    assert entry["conditions"] == [
+        {"name": "there", "type": "Command", "before": "drifted", "after": "ready", "reason": "exited with code 1"}
+    ]
     problem(await api.get(path, params={"kind": "tool"}), 400, "invalid-request")
