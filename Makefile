@@ -43,6 +43,7 @@ fix: setup ## repair what lint and format can repair
 
 proto: setup ## write proto/ from the contracts and the routes
 	@"$(BIN)/python" proto/generate.py
+	@for name in resource project; do "$(BIN)/setpoint" schema $$name > proto/schemas/$$name.json; done
 	@"$(BIN)/python" -m gateway.openapi > proto/openapi.json.new && mv proto/openapi.json.new proto/openapi.json
 
 lock: setup ## resolve pyproject.toml into requirements.lock: hashes, no addresses
