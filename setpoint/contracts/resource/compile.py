@@ -95,10 +95,10 @@ def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = M
                 said.add([Fault("project.empty-file", message, path, 1, 1, hint="delete the file")])
     if said.enough:
         return said.result(None)
-    expansion = expand(located, files, lambda document: _checked(document, said))
+    expansion = expand(located, files, lambda document: _checked(document, said), complete=complete)
     said.add(expansion.faults)
     _point_at_what_is_ignored(located, expansion.located, said)
-    resolved = resolve(expansion.located, files, variables, complete=complete and expansion.complete)
+    resolved = resolve(expansion.located, files, variables, complete=expansion.complete)
     said.add(resolved.faults)
     said.add(resolved.warnings)
     return said.result(CompiledSet(assets=dict(resolved.assets), settings=settings))

@@ -107,9 +107,10 @@ class Generator:
         """Yield every Asset with its Conditions, then the Syncs and what else they share."""
         tests = self._tests_by_node()
         guests: dict[Place, list[Place]] = {}
-        for place, there in self.mesh.stands_for.items():
-            if place in tests:
-                guests.setdefault(there, []).append(place)
+        for place in tests:
+            home = self.mesh.home(place)
+            if home is not None and home != place:
+                guests.setdefault(home, []).append(place)
         shared: dict[tuple[str, str], None] = {}
         for place, name in self.mesh.assets.items():
             yield from self._asset(place, name, tests, guests.get(place, []), shared)
@@ -144,7 +145,7 @@ class Generator:
         if node.made:
             pairs[0] |= self._sync(origin, node, shared)
         for guest in guests:
-            known_as = asset_name(guest.origin, self.mesh.projects[guest.origin].nodes[guest.unique_id])
+            known_as = asset_name(guest.origin, self.mesh.projects[guest.origin].nodes.get(guest.unique_id, node))
             yield self._conditions(guest, known_as, tests[guest], taken)
             pairs.append({"conditions": _tests_name(known_as)})
         spec: dict[str, Any] = {

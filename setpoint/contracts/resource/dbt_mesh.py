@@ -7,7 +7,7 @@ reads it hangs on the asset that makes it. The same holds for what one project k
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -74,22 +74,22 @@ class Mesh:
             if unique_id in seen:
                 continue
             seen.add(unique_id)
-            asset = self.asset(Place(origin, unique_id))
-            if asset is not None:
-                found.add(asset)
+            home = self.home(Place(origin, unique_id))
+            if home is not None:
+                found.add(self.assets[home])
             elif unique_id in self.projects[origin].between:
                 waiting += self.projects[origin].between[unique_id]
             elif unique_id.startswith(_OF_ASSETS) and unique_id not in self.projects[origin].nodes:
                 lost.add(unique_id)
         return tuple(sorted(found)), tuple(sorted(lost))
 
-    def asset(self, place: Place) -> str | None:
-        """Return the name of the asset that a node is, in whichever project; None when there is none."""
+    def home(self, place: Place) -> Place | None:
+        """Return the node that has the asset of this one, in whichever project; None when there is no such asset."""
         there = self.stands_for.get(place, place)
         if there.unique_id not in self.projects[there.origin].nodes:
             owner = self._owner(there)
             there = there if owner is None else Place(owner, there.unique_id)
-        return self.assets.get(there)
+        return there if there in self.assets else None
 
     def _owner(self, place: Place) -> str | None:
         """Return the one other Origin whose own project has the node of this unique id."""
@@ -153,8 +153,3 @@ class Mesh:
 def asset_name(origin: str, node: DbtNode) -> str:
     """Return ``origin.model`` or ``origin.source.table``: in lower case, with ``_`` for what no name may have."""
     return ".".join((origin, *(_UNFIT.sub("_", part.lower()) for part in node.path)))
-
-
-def placed(places: Sequence[Place]) -> str:
-    """Name nodes for a message: ``model.shop.orders of Origin 'shop'``."""
-    return " and ".join(f"{place.unique_id} of Origin {excerpt(place.origin)}" for place in places)

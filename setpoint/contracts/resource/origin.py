@@ -15,7 +15,7 @@ from setpoint.contracts.limits import ASSETS_MAX, DBT_MANIFESTS_BYTES_MAX
 from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.dbt_assets import DbtOrigin, Generator
 from setpoint.contracts.resource.dbt_manifest import DbtProject, read_manifest
-from setpoint.contracts.resource.dbt_mesh import Clash, Mesh
+from setpoint.contracts.resource.dbt_mesh import Clash, Mesh, Place
 from setpoint.contracts.resource.nearest import nearest_hint
 from setpoint.contracts.resource.origin_files import manifest_of
 from setpoint.contracts.resource.origin_merge import in_vain, merge
@@ -38,14 +38,15 @@ class Expansion:
     complete: bool = True
 
 
-def expand(located: Sequence[Located], files: Mapping[str, bytes], check: Check) -> Expansion:
+def expand(located: Sequence[Located], files: Mapping[str, bytes], check: Check, *, complete: bool) -> Expansion:
     """Read every Origin and add what it makes; an asset that a person writes about, too, becomes one of both.
 
-    ``files`` are the project's by path. Never raises for what is in them.
+    ``files`` are the project's by path; ``complete`` False: some resource could not be read, so a Connection that is
+    not there proves nothing. Never raises for what is in the files.
     """
     if not any(resource.kind == "Origin" for resource in located):
-        return Expansion(tuple(located))
-    reader = _Reader(located, files)
+        return Expansion(tuple(located), complete=complete)
+    reader = _Reader(located, files, complete)
     projects = reader.projects()
     mesh = Mesh.of(projects)
     if len(mesh.assets) > ASSETS_MAX:
@@ -56,18 +57,19 @@ def expand(located: Sequence[Located], files: Mapping[str, bytes], check: Check)
     reader.report(mesh)
     made = [check(document) for document in Generator(reader.origins, mesh).documents()]
     merged = _merged(located, made, reader.faults)
-    return Expansion(merged, tuple(reader.faults), reader.complete)
+    return Expansion(merged, tuple(reader.faults), complete and reader.whole)
 
 
 @dataclass
 class _Reader:
-    """Reads the Origins of a project. ``origins`` are those whose manifest could be read, by name."""
+    """Reads the Origins of a project. ``origins`` are those that could be read, by name; ``whole``: that is all."""
 
     located: Sequence[Located]
     files: Mapping[str, bytes]
+    complete: bool
+    whole: bool = True
     origins: dict[str, DbtOrigin] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    complete: bool = True
     bytes_left: int = DBT_MANIFESTS_BYTES_MAX
 
     def projects(self) -> dict[str, DbtProject]:
@@ -84,23 +86,25 @@ class _Reader:
                 if project is not None and connection is not None:
                     found[resource.name] = project
                     self.origins[resource.name] = DbtOrigin(resource.value, resource.document, connection)
-            self.complete = self.complete and resource.name in found
+            self.whole = self.whole and resource.name in found
         return found
 
     def report(self, mesh: Mesh) -> None:
         """Report what keeps the projects from being one graph, and the tests that no asset has."""
         self.faults += [_clash_fault(self.origins[clash.second.origin].document, clash) for clash in mesh.clashes]
         for place in mesh.assets:
-            document, node = self.origins[place.origin].document, mesh.projects[place.origin].nodes[place.unique_id]
-            for lost in mesh.upstreams(place.origin, node)[1]:
-                message = f"{place.unique_id} depends on {lost}, which the manifest does not have"
-                self.faults.append(_at_project(document, "unknown-reference", message, _PARSE_AGAIN))
+            project = mesh.projects[place.origin]
+            for lost in mesh.upstreams(place.origin, project.nodes[place.unique_id])[1]:
+                if self.whole or lost.split(".")[1] == project.name:  # else it may be in what could not be read
+                    message = f"{place.unique_id} depends on {lost}, which the manifest does not have"
+                    document = self.origins[place.origin].document
+                    self.faults.append(_at_project(document, "unknown-reference", message, _PARSE_AGAIN))
         for origin, project in mesh.projects.items():
             for test in project.tests:
-                if test.tests is None:
-                    message = f"{test.unique_id} reads several nodes, so no asset is checked by it"
+                if test.tests is None or mesh.home(Place(origin, test.tests)) is None:
+                    message = f"{test.unique_id} is not a test of one asset: none is checked by it"
                     hint = "a Conditions resource that runs it can be added to the asset that is meant"
-                    fault = _at_project(self.origins[origin].document, "dbt-test-of-several", message, hint)
+                    fault = _at_project(self.origins[origin].document, "dbt-test-of-none", message, hint)
                     self.faults.append(replace(fault, severity="warning"))
 
     def _connection(
@@ -108,11 +112,11 @@ class _Reader:
     ) -> DbtConnection | None:
         name = origin.spec.connection
         known = connections.get(name)
-        if known is None:
+        if known is None and self.complete:
             hint = nearest_hint(name, connections) if connections else "no Connection is defined"
             message = f"there is no Connection {excerpt(name)}"
             self.faults.append(document.fault("unknown-reference", message, ("spec", "connection"), hint))
-        elif isinstance(known.value, ConnectionFile):
+        elif known is not None and isinstance(known.value, ConnectionFile):
             if isinstance(known.value.spec, DbtConnection):
                 return known.value.spec
             message = f"the connection {excerpt(name)} is of type {known.value.spec.type}, and not of type dbt"

@@ -285,7 +285,7 @@ def test_which_files_are_manifests() -> None:
 
 def test_a_test_that_reads_several_nodes_is_a_warning_that_names_it() -> None:
     result = project(SHOP, shop=real())
-    (warning,) = [fault for fault in result.warnings if fault.code == "dbt-test-of-several"]
+    (warning,) = [fault for fault in result.warnings if fault.code == "dbt-test-of-none"]
     assert "test.shop.revenue_is_the_sum_of_orders" in warning.message
     assert (warning.file, warning.line, warning.column) == at(SHOP, "projectDir", CONNECTION)
 
@@ -322,3 +322,27 @@ def test_a_condition_can_ask_the_database_of_a_dbt_profile() -> None:
     (first, *_) = assets(SHOP, SQL, shop=real())["shop.daily_revenue"].conditions()
     assert first.probe is not None
     assert (first.probe.engine, first.probe.path) == ("duckdb", "warehouse.duckdb")
+
+
+def test_an_origin_of_a_wrong_shape_is_told_and_not_all_that_refers_to_it() -> None:
+    report = API + "kind: Asset\nmetadata: {name: report}\nspec: {upstreams: [shop.daily_revenue, finance.b]}\n"
+    finance = manifest(model("b", "model.shop.a", project="finance"), name="finance")
+    found = faults(SHOP.replace(", projectDir: shop", ""), FINANCE, report, finance=finance)
+    assert [fault.code for fault in found] == ["missing-field"]
+
+
+def test_a_connection_is_not_missed_while_a_file_cannot_be_read() -> None:
+    files = {"resources/a.yaml": b"kind: [", "resources/b.yaml": SHOP.encode(), "shop/target/manifest.json": real()}
+    assert [fault.code for fault in compile_project(files).faults] == ["yaml.syntax"]
+
+
+def test_every_missing_connection_is_told() -> None:
+    found = faults(SHOP.replace("warehouse", "a"), FINANCE.replace("warehouse", "b"), shop=real(), finance=real())
+    assert [fault.message for fault in found] == ["there is no Connection 'a'", "there is no Connection 'b'"]
+
+
+def test_a_resource_that_has_the_name_of_one_that_is_made_is_a_duplicate() -> None:
+    sync = API + "kind: Sync\nmetadata: {name: shop-dbt-run}\nspec: {run: {type: Command, args: [x]}}\n"
+    (fault,) = faults(sync, SHOP, shop=real())
+    assert fault.code == "duplicate-name"
+    assert (fault.file, fault.line, fault.column) == at(SHOP, "projectDir", CONNECTION, sync)

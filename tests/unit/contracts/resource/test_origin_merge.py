@@ -170,3 +170,11 @@ def test_an_overlay_of_a_wrong_shape_is_told_once() -> None:
 def test_two_overlays_of_one_asset_are_one_too_many() -> None:
     (fault,) = faults(OVERLAY, OVERLAY, SHOP, shop=real())
     assert fault.code == "duplicate-name"
+
+
+def test_a_watched_pair_in_front_can_leave_the_origins_sync_to_the_upstreams() -> None:
+    watched = "onDrift: [{conditions: a}]"
+    assert overlaid(watched, conditions("a")).direct_sync() is None
+    sync = overlaid(f"{watched}, onUpstream: shop-dbt-run", conditions("a")).direct_sync()
+    assert sync is not None
+    assert sync.name == "shop-dbt-run"

@@ -103,3 +103,12 @@ def test_a_circle_through_two_projects_is_found() -> None:
     (fault,) = faults(SHOP, FINANCE, shop=shop, finance=finance)
     assert fault.code == "dependency-cycle"
     assert "finance.b -> shop.a -> finance.b" in fault.message
+
+
+def test_a_test_of_what_another_project_makes_is_watched_there() -> None:
+    nodes = model("b", "model.shop.a", project="finance") | check("holds", "model.shop.a", project="finance")
+    made = assets(SHOP, FINANCE, shop=manifest(model("a")), finance=manifest(nodes, name="finance"))["shop.a"]
+    assert [(pair.conditions_name, pair.sync is None) for pair in made.pairs] == [
+        ("shop-dbt-untested", False),
+        ("dbt-tests-finance.a", True),
+    ]
