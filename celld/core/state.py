@@ -19,8 +19,11 @@ Known = Literal["not_evaluated", "ready", "drifted"]
 SyncKind = Literal["direct", "drift", "manual"]
 
 
-class Struct(msgspec.Struct, frozen=True):
-    """A part of the state. Instants are microseconds since the epoch, seqs are positions in the log."""
+class Struct(msgspec.Struct, frozen=True, gc=False):
+    """A part of the state. Instants are microseconds since the epoch, seqs are positions in the log.
+
+    Frozen values hold only what was there before them, so they are in no cycle that a collector would have to find.
+    """
 
 
 class Result(Struct, frozen=True):

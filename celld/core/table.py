@@ -8,7 +8,7 @@ from the keys alone, never from a hash seed, so that every process folds the sam
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
@@ -89,7 +89,9 @@ class Table(Generic[V]):
 
     def _changed(self, place: int, bucket: dict[str, V], size: int) -> Table[V]:
         new: Table[V] = Table.__new__(Table)
-        new._buckets = (*self._buckets[:place], bucket, *self._buckets[place + 1 :])
+        buckets = list(self._buckets)
+        buckets[place] = bucket
+        new._buckets = tuple(buckets)
         new._size = size
         return new
 
@@ -108,20 +110,21 @@ class Agenda:
         if not self._chunks:
             return _agenda(((entry,),))
         place = self._place(entry)
-        chunk = list(self._chunks[place])
-        insort(chunk, entry)
+        chunk = self._chunks[place]
+        at = bisect_left(chunk, entry)
+        chunk = (*chunk[:at], entry, *chunk[at:])
         half = len(chunk) // 2
-        parts = [tuple(chunk)] if len(chunk) <= _CHUNK_MAX else [tuple(chunk[:half]), tuple(chunk[half:])]
-        return _agenda((*self._chunks[:place], *parts, *self._chunks[place + 1 :]))
+        return self._with(place, [chunk] if len(chunk) <= _CHUNK_MAX else [chunk[:half], chunk[half:]])
 
     def remove(self, entry: Entry) -> Agenda:
         """Return this set without ``entry``. Raises KeyError when it is not there: an index is out of step."""
         place = self._place(entry) if self._chunks else 0
         chunk = self._chunks[place] if self._chunks else ()
-        if entry not in chunk:
+        at = bisect_left(chunk, entry)
+        if at == len(chunk) or chunk[at] != entry:
             raise KeyError(entry)
-        left = tuple(other for other in chunk if other != entry)
-        return _agenda((*self._chunks[:place], *((left,) if left else ()), *self._chunks[place + 1 :]))
+        left = (*chunk[:at], *chunk[at + 1 :])
+        return self._with(place, [left] if left else [])
 
     def first(self) -> Entry | None:
         """Return the earliest entry, or None."""
@@ -141,6 +144,11 @@ class Agenda:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Agenda) and list(self) == list(other)
+
+    def _with(self, place: int, parts: list[tuple[Entry, ...]]) -> Agenda:
+        chunks = list(self._chunks)
+        chunks[place : place + 1] = parts
+        return _agenda(tuple(chunks))
 
     def _place(self, entry: Entry) -> int:
         return min(bisect_left(self._chunks, entry, key=lambda chunk: chunk[-1]), len(self._chunks) - 1)
