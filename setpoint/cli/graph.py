@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from setpoint.cli import asset, context, draw
+from setpoint.cli import asset, context, draw, svg
 from setpoint.contracts.problem import Problem
 
-_DRAWN: Final = {"ascii": draw.ascii_tree, "dot": draw.dot, "mermaid": draw.mermaid}
+_DRAWN: Final = {"ascii": draw.ascii_tree, "dot": draw.dot, "mermaid": draw.mermaid, "svg": svg.svg}
 
 
 @click.command()

@@ -258,8 +258,8 @@ TIERS: Final[tuple[Ablation, ...]] = (
         "T4",
         "an append of a former owner is fenced",
         _APPEND,
-        "            WHEN (r.epoch_inc, r.epoch) <> ((it[r.x]).inc, (it[r.x]).epoch) OR r.owner_host IS NULL THEN 'fenced'\n",
-        "            WHEN r.owner_host IS NULL THEN 'fenced'\n",
+        "            WHEN (r.epoch_inc, r.epoch) <> ((it[r.x]).inc, (it[r.x]).epoch) OR r.owner_host",
+        "            WHEN r.owner_host",
         "tests/integration/protocol/test_append.py::test_fenced_by_a_newer_owner_names_its_epoch",
     ),
     Ablation(

@@ -1,4 +1,4 @@
-"""The tables of docs/internals: every test that is named exists, every rule can be taken out, every name has one name."""
+"""The tables of docs/internals: tests that are named exist, rules can be taken out, names have one name."""
 
 from __future__ import annotations
 

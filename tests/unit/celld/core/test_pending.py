@@ -12,9 +12,9 @@ from tests.sim.world import World, asset, pair, project
 HOUR = 3600.0
 
 
-def ready(*assets: CompiledAsset, **settings: object) -> World:
+def ready(*assets: CompiledAsset, **settings: float) -> World:
     """Return a world in which all was found Ready."""
-    world = World(project(*assets, **settings), all_ready=True)  # type: ignore[arg-type]  # tests pass what they mean
+    world = World(project(*assets, **settings), all_ready=True)
     world.run(30)
     return world
 
