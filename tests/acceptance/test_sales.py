@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from pytest_bdd import given, parsers, scenarios, then, when
 
@@ -15,6 +16,28 @@ from tests.acceptance.harness import World
 
 SALES = Path(__file__).resolve().parents[2] / "examples" / "sales"
 ASSETS = ("orders", "daily_revenue", "revenue_report")
+
+DUCKDB = """\
+apiVersion: setpoint.dev/v1alpha1
+kind: Connection
+metadata: {name: warehouse}
+spec: {type: duckdb, path: data/warehouse.duckdb}
+---
+apiVersion: setpoint.dev/v1alpha1
+kind: Conditions
+metadata: {name: checks}
+spec:
+  - {name: all, type: SQL, query: "SELECT COUNT(*) = 100 FROM {{ asset.name }}"}
+  - {name: today, type: Freshness, column: seen, maxAge: 24h, interval: 1h}
+  - {name: within-the-hour, type: Freshness, column: seen, maxAge: 1h, interval: 1h}
+---
+apiVersion: setpoint.dev/v1alpha1
+kind: Asset
+metadata: {name: visits}
+spec:
+  connection: warehouse
+  onDrift: [{conditions: checks}]
+"""
 
 scenarios("features/sales.feature")
 
@@ -132,6 +155,26 @@ def has_no_verdict(stack: World, sales: str, seq: int, asset: str, condition: st
     assert found[condition]["state"] == "unknown"
     assert re.fullmatch(reason, found[condition]["reason"])
     assert stack.counts(sales, asset, seq)[1] == 0
+
+
+def test_a_duckdb_file_of_the_project_is_asked_as_well(stack: World, tmp_path: Path) -> None:
+    """No step has DuckDB's library: the file comes with the project, and only what asks it knows the format."""
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as made:
+        made.execute("create table visits as select now() - interval 2 hour as seen, range as n from range(100)")
+    files = {
+        "setpoint.yaml": b"{}",
+        "resources/visits.yaml": DUCKDB.encode(),
+        "data/warehouse.duckdb": (tmp_path / "warehouse.duckdb").read_bytes(),
+    }
+    session = stack.session("warehouse")
+    upload(stack.api, session, {path: (content, 0o644) for path, content in files.items()}, evaluate=False)
+    verdict = stack.wait_type(session, "evaluation.completed", "visits")["data"]
+    assert verdict["verdict"] == "drifted"
+    said = {one["conditionName"]: one["status"] for one in verdict["results"]}
+    assert said["all"] == said["today"] == {"state": "ready"}
+    assert said["within-the-hour"]["state"] == "drifted"
+    assert said["within-the-hour"]["reason"].startswith("last updated 72")
+    stack.api.command(session, "close", {})
 
 
 def query(stack: World, session: str, statement: str) -> str:
