@@ -99,6 +99,20 @@ def test_the_session_is_that_of_the_project_one_stands_in(terminal: Terminal) ->
     assert (elsewhere.returncode, elsewhere.stdout) == (2, "")
 
 
+def test_a_variable_of_an_apply_is_in_the_environment_of_its_sync(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "given", project(asset("talker", sync="echo to $WHO in $PLACE")))
+    source = folder / "resources" / "assets.yaml"
+    env = "env: {WHO: '${WHO}', PLACE: '$${X}'}\n    type: Command"
+    source.write_text(source.read_text().replace("type: Command", env))
+    refused = terminal.run("apply", str(folder))
+    assert (refused.returncode, "--var WHO=VALUE" in refused.stderr) == (2, True), refused.stderr
+    (folder / "setpoint.yaml").write_text("maxControllers: 3\n")
+    applied = terminal.run("apply", str(folder), "--var", "WHO=all the world", "--wait")
+    assert applied.returncode == 0, applied.stderr
+    assert "setpoint.yaml:1:1: warning: maxControllers is ignored" in applied.stderr
+    assert "to all the world in ${X}" in terminal.run("logs", "talker", "-s", "given").stdout
+
+
 def test_what_a_sync_printed_and_what_happened_can_be_read_afterwards(terminal: Terminal) -> None:
     folder = _write(terminal.home / "talks", project(asset("talker", sync="echo spoken words")))
     assert terminal.run("apply", str(folder), "--wait").returncode == 0

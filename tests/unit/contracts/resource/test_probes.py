@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import date
 
+import duckdb
 import pytest
 
 from setpoint.contracts.limits import QUERY_BYTES_MAX
@@ -72,6 +74,17 @@ def test_names_are_quoted_and_a_column_that_is_not_there_is_an_error(name: str) 
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
             database.execute(newest(f"t {name}", "gone"))
     database.close()
+
+
+@pytest.mark.parametrize("name", ["loaded_at", 'odd "name"', "select"])
+def test_duckdb_understands_the_query_for_the_newest_value(name: str) -> None:
+    quoted = name.replace('"', '""')
+    with duckdb.connect(":memory:") as database:
+        database.execute(f'CREATE SCHEMA "s"; CREATE TABLE "s"."t {quoted}" ("{quoted}" DATE)')
+        database.execute(f'INSERT INTO "s"."t {quoted}" VALUES (DATE \'2026-01-01\')')
+        assert database.execute(newest(f"s.t {name}", name)).fetchone() == (date(2026, 1, 1),)
+        with pytest.raises(duckdb.BinderException):
+            database.execute(newest(f"s.t {name}", "gone"))
 
 
 def test_freshness_without_a_column_says_that_one_is_needed() -> None:
