@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 TESTS ?= tests/unit tests/property tests/integration tests/acceptance
 WORKERS ?= 3
 SEED ?= 1
+SAMPLE ?= 0
 DURATION_S ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos ablate check fix proto lock clean
+.PHONY: help setup demo test chaos ablate coverage mutants dry check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,16 @@ chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATIO
 
 ablate: setup ## take the rules out one at a time: each time a test must fail (RULES="R1 G5" for some)
 	@"$(BIN)/python" -m tests.ablate $(RULES)
+
+coverage: setup ## branch coverage: of the pure rooms by unit and property tests, of the tree by all tests
+	@"$(BIN)/python" -m tests.gates.coverage
+
+mutants: setup ## change the pure rooms line by line and see whether a test notices (SAMPLE=n SEED=n, all: hours)
+	@"$(BIN)/python" -m tests.gates.mutants --sample $(SAMPLE) --seed $(SEED)
+
+dry: setup ## look for code that stands twice
+	@"$(BIN)/pylint" --disable=all --enable=duplicate-code --min-similarity-lines=6 --ignore-imports=y \
+		--ignore-signatures=y --reports=y setpoint gateway broker celld sandboxd migrations
 
 check: setup ## lint, format, types, import contracts, house rules
 	@"$(BIN)/ruff" check .

@@ -22,9 +22,13 @@ from setpoint.client.api import Client
 from setpoint.client.sse import follow
 from setpoint.local.stack import Stack, StackSettings
 from tests.accounts import sandbox_uid_first
+from tests.measured import measured
 
 T = TypeVar("T")
 WAIT_S = 45.0
+_DAEMONS = tuple(
+    f"{kind}{number}" for kind in ("gateway", "broker", "celld", "sandboxd") for number in ("", "-2", "-3")
+)
 
 
 class World:
@@ -34,8 +38,10 @@ class World:
         self.root = Path(tempfile.mkdtemp(prefix="setpoint-test-"))
         self.said: list[str] = []
         (self.root / "marks").mkdir()
+        given = settings.pop("extra", {})
+        extra = {name: measured() | dict(given.get(name, {})) for name in (*_DAEMONS, *given)}
         chosen = StackSettings(
-            self.root, 0, 0, 0, 0, supervise=False, sandbox_uid_first=sandbox_uid_first(), **settings
+            self.root, 0, 0, 0, 0, supervise=False, sandbox_uid_first=sandbox_uid_first(), extra=extra, **settings
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

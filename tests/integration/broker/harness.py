@@ -23,6 +23,7 @@ from setpoint.contracts import codec, hint
 from setpoint.contracts.hint import Role
 from setpoint.contracts.reply import Refused
 from setpoint.identity import Identity
+from tests.measured import measured
 
 JOIN_TOKEN = "join-" + "j" * 32
 OPERATOR_KEY = "operator-" + "o" * 32
@@ -118,7 +119,7 @@ def settings(dsn: str, state_dir: Path, **more: str) -> dict[str, str]:
 async def spawn_broker(environment: Mapping[str, str]) -> Broker:
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "broker"),
-        env=dict(environment),
+        env=measured() | dict(environment),
         cwd="/",
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

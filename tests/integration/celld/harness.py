@@ -23,6 +23,7 @@ from setpoint.contracts import grant
 from setpoint.contracts.hint import Role
 from setpoint.identity import Identity
 from tests.accounts import sandbox_uid_first
+from tests.measured import measured
 
 BOUND_S = 30.0
 JOIN_TOKEN = "join-" + "j" * 32
@@ -287,7 +288,7 @@ class World:
     async def spawn(self, module: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", module),
-            env=environment,
+            env=measured() | dict(environment),
             cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

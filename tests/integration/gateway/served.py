@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from migrations import admin
+from tests.measured import measured
 
 WAIT_S = 20.0
 
@@ -57,7 +58,10 @@ class Gateway:
             **(environment or {}),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gateway"], env=chosen, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", "-m", "gateway"],
+            env=measured() | chosen,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self.log: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()

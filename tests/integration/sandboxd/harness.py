@@ -30,6 +30,7 @@ from setpoint.identity import PROOF_HEADER
 from setpoint.link import LinkClient
 from setpoint.objects import DirectoryStore, blob_key
 from tests.accounts import sandbox_uid_first
+from tests.measured import measured
 
 WAIT_S = 20.0
 TENANT = "00000000-0000-4000-8000-00000000000a"
@@ -91,7 +92,7 @@ class Sandboxd:
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.python, "-P", *self.program, *arguments],
-                env=settings | self.environ | environ,
+                env=measured() | settings | self.environ | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
