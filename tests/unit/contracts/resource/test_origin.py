@@ -346,3 +346,13 @@ def test_a_resource_that_has_the_name_of_one_that_is_made_is_a_duplicate() -> No
     (fault,) = faults(sync, SHOP, shop=real())
     assert fault.code == "duplicate-name"
     assert (fault.file, fault.line, fault.column) == at(SHOP, "projectDir", CONNECTION, sync)
+
+
+def test_a_missing_identity_is_told_once_of_the_connection_and_once_of_the_origin() -> None:
+    connection = CONNECTION.replace("warehouse", "w").replace("target: dev", "identity: nope")
+    origin = SHOP.replace("warehouse", "w")
+    found = faults(connection, origin, shop=real())
+    assert [(fault.message, fault.line, fault.column) for fault in found] == [
+        ("there is no Identity 'nope'", *at(connection, "identity", CONNECTION)[1:]),
+        ("there is no Identity 'nope'", *at(origin, "connection", CONNECTION, connection)[1:]),
+    ]
