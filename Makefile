@@ -9,9 +9,11 @@ WORKERS ?= 3
 SEED ?= 1
 SAMPLE ?= 0
 DURATION_S ?= 60
+SEEDS ?= 20000
+FROM ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos ablate coverage mutants dry check fix proto lock clean
+.PHONY: help setup demo test chaos sim ablate coverage mutants dry check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +29,10 @@ test: setup ## run all tests (TESTS=path for some, WORKERS=0 for one at a time)
 
 chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATION_S=n)
 	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --seconds $(DURATION_S)
+
+sim: setup ## simulated worlds under faults, on all cores (SEEDS=n FROM=n WORKERS=n; 20,000 schedules)
+	@"$(BIN)/python" -m tests.sim --seeds $(SEEDS) --from $(FROM) \
+		$(if $(filter file,$(origin WORKERS)),,--workers $(WORKERS))
 
 ablate: setup ## take the rules out one at a time: each time a test must fail (RULES="R1 G5" for some)
 	@"$(BIN)/python" -m tests.ablate $(RULES)

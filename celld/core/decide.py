@@ -31,7 +31,11 @@ from setpoint.contracts.cell import (
 
 def decide(state: State, observed: Input, now: int) -> Decision:
     """Decide on one input at ``now`` (microseconds since the epoch)."""
-    turn = work_out(state, observed, now)
+    return concluded(state, work_out(state, observed, now))
+
+
+def concluded(state: State, turn: Turn) -> Decision:
+    """Return the decision that a turn amounts to; ``state`` is the one that it began with."""
     takes, gives = lock.changes(state, turn.state)
     return Decision(
         tuple(turn.events),

@@ -128,6 +128,8 @@ def _act(random: Random, world: World) -> None:
         case 14:
             if not world.foreign.pop(key := random.choice(LOCKS), None):
                 world.hold(key)
+        case 15 if world.locks and random.random() < 0.5:
+            world.break_lock(random.choice(sorted(world.locks)))
         case 15:
             world.change_files()
         case 16:

@@ -125,7 +125,7 @@ class Link:
         self.kept_alive_s = seconds(self._kernel.now)
 
     def read_clock(self) -> Future:
-        """Take a reading of the host's clock."""
+        """Take a reading of the host's clock; nobody need wait for it."""
         future, era = Future(), self.era
 
         def arrive() -> None:
@@ -141,7 +141,7 @@ class Link:
             self._back(era, received)
 
         self._kernel.later(self.weather.delay_s(self._kernel.now), arrive)
-        return self._scope.within(future, _NOTICE_S)
+        return future
 
     def token(self, lease: Any) -> Work:
         """Return the token for a start or a change; waits for a reading and a renewal after it. Raises LinkDown."""
@@ -150,7 +150,7 @@ class Link:
                 raise LinkDown
             received_s = self.readings.oldest_unused_s()
             if received_s is None:
-                yield self.read_clock()
+                yield self._scope.within(self.read_clock(), _NOTICE_S)
             else:
                 yield from lease.renewal_after(received_s)
         return found

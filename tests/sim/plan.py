@@ -78,7 +78,7 @@ def plan(seed: int, dropped: frozenset[str] = frozenset()) -> Plan:
     """Draw the plan of a seed."""
     random = Random(seed)
     busy_s = random.choice((60.0, 90.0, 120.0))
-    sessions = tuple(_session(random, place) for place in range(random.choice((1, 1, 2, 3))))
+    sessions = tuple(_session(random, place) for place in range(random.choice((1, 2, 3))))
     clients = {
         f"c{place}": tuple(
             _act(random, sessions, f"c{place}", number, busy_s) for number in range(random.randint(4, 9))
@@ -102,7 +102,7 @@ def plan(seed: int, dropped: frozenset[str] = frozenset()) -> Plan:
 
 
 def _session(random: Random, place: int) -> SessionPlan:
-    first = project(random, random.randint(2, 6))
+    first = project(random, random.randint(2, 7))
     projects = [first]
     for _ in range(3):
         projects.append(variant(random, projects[-1]))

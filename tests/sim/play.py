@@ -31,7 +31,7 @@ from tests.sim.sandbox import SandboxHost
 BEGAN: Final = 1_800_000_000 * SECOND
 DECISIONS_MIN: Final = 200
 _QUIET_S_MAX: Final = 3000.0
-_CHUNK_S: Final = 15.0
+_CHUNK_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -129,13 +129,13 @@ class Play:
         operator = self.clients["operator"]
         for place, session in enumerate(self.plan.sessions):
             operator.now(session.session_id, "unhalt", {}, f"unhalt-{place}")
-        self.kernel.run(self.kernel.now + 30 * SECOND)
+        self.kernel.run(self.kernel.now + 15 * SECOND)
         for turn in range(2):
             for place, session in enumerate(self.plan.sessions):
                 if stopped := self._suspended(session.session_id):
                     operator.now(session.session_id, "resume", {"select": stopped}, f"resume-{place}-{turn}")
                 operator.now(session.session_id, "evaluate", {}, f"evaluate-{place}-{turn}")
-            self.kernel.run(self.kernel.now + 30 * SECOND)
+            self.kernel.run(self.kernel.now + 15 * SECOND)
 
     def _suspended(self, session: str) -> list[str]:
         rows = self.rooms.database.tables.assets.get((TENANT, session), {})

@@ -7,10 +7,10 @@ the entries left out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from tests.sim.plan import plan
-from tests.sim.runner import one
+from tests.sim.runner import Tally, one
 
 TRIES_MAX: Final = 300
 
@@ -20,7 +20,16 @@ def kind_of(found: list[str]) -> str:
     return found[0].split(": ")[0].removeprefix("01 ").removeprefix("02 ").removeprefix("03 ")
 
 
-def shrink(seed: int, dropped: frozenset[str], found: list[str]) -> tuple[frozenset[str], list[str]]:
+class Verdict(Protocol):
+    """How a schedule is played and judged (``runner.one``)."""
+
+    def __call__(self, seed: int, dropped: frozenset[str], *, thorough: bool) -> Tally:
+        """Return what came of it."""
+
+
+def shrink(
+    seed: int, dropped: frozenset[str], found: list[str], verdict: Verdict = one
+) -> tuple[frozenset[str], list[str]]:
     """Return the largest set of entries found that may be left out, and what is wrong without them."""
     wanted, last, tries = kind_of(found), found, 0
 
@@ -29,7 +38,7 @@ def shrink(seed: int, dropped: frozenset[str], found: list[str]) -> tuple[frozen
         tries += 1
         if tries > TRIES_MAX:
             return False
-        failures = one(seed, candidate, thorough=True).failures.get((seed, candidate))
+        failures = verdict(seed, candidate, thorough=True).failures.get((seed, candidate))
         if failures is None or kind_of(failures) != wanted:
             return False
         last = failures
@@ -42,6 +51,7 @@ def shrink(seed: int, dropped: frozenset[str], found: list[str]) -> tuple[frozen
         [act.label for acts in drawn.clients.values() for act in acts],
     )
     for group in groups:
+        group = [label for label in group if label.split(".")[0] not in dropped]
         dropped = _less([label for label in group if label not in dropped], dropped, fails)
     return dropped, last
 
