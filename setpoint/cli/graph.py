@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from setpoint.cli import asset, context, draw, svg
+from setpoint.cli.given import VARIABLES
 from setpoint.contracts.problem import Problem
 
 _DRAWN: Final = {"ascii": draw.ascii_tree, "dot": draw.dot, "mermaid": draw.mermaid, "svg": svg.svg}
@@ -22,11 +24,17 @@ _DRAWN: Final = {"ascii": draw.ascii_tree, "dot": draw.dot, "mermaid": draw.merm
 @click.option(
     "--dir", "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A project on disk."
 )
+@VARIABLES
 def graph(
-    assets: tuple[str, ...], named: str | None, exclude: tuple[str, ...], output: str | None, directory: Path | None
+    assets: tuple[str, ...],
+    named: str | None,
+    exclude: tuple[str, ...],
+    output: str | None,
+    directory: Path | None,
+    variables: Mapping[str, str],
 ) -> None:
     """Draw the selected assets (none selected: all) of a session, or of a project on disk, which needs no server."""
-    found = _of_project(directory) if directory is not None else _of_session(named)
+    found = _of_project(directory, variables) if directory is not None else _of_session(named)
     shown = asset.selected(found, assets, exclude)
     names = {one["name"] for one in shown}
     upstreams = {one["name"]: [above for above in one["upstreams"] if above in names] for one in shown}
@@ -45,10 +53,10 @@ def _of_session(named: str | None) -> list[dict[str, Any]]:
         return list(api.pages(f"/v1/sessions/{name}/assets"))
 
 
-def _of_project(directory: Path) -> list[dict[str, Any]]:
+def _of_project(directory: Path, variables: Mapping[str, str]) -> list[dict[str, Any]]:
     from setpoint.cli.project import compiled_at
 
-    compiled = compiled_at(directory).compiled
+    compiled = compiled_at(directory, None, variables).compiled
     if compiled is None:
         raise Problem("validation-failed", f"{directory} does not compile: setpoint validate {directory}")
     return [

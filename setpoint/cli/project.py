@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from setpoint.cli import context, faults, table, wait
+from setpoint.cli.given import VARIABLES
 from setpoint.client.api import Client
 from setpoint.contracts import limits
 from setpoint.contracts.problem import Fault, Problem
@@ -24,27 +25,7 @@ if TYPE_CHECKING:
     from setpoint.contracts.resource.compile import CompileResult
 
 
-def _by_name(context_: click.Context, option: click.Parameter, written: tuple[str, ...]) -> dict[str, str]:
-    """Read ``NAME=VALUE`` texts. A name without a value, or one that is given twice, is a mistake of the caller."""
-    given: dict[str, str] = {}
-    for text in written:
-        name, equals, value = text.partition("=")
-        if not equals or name in given:
-            reason = "is given twice" if equals else "is not of the form NAME=VALUE"
-            raise click.BadParameter(f"{name!r} {reason}", context_, option)
-        given[name] = value
-    return given
-
-
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
-_VARIABLES = click.option(
-    "--var",
-    "variables",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=_by_name,
-    help="What ${NAME} stands for in environments; repeatable. It is stored with the project: no secrets.",
-)
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 
 
@@ -157,7 +138,7 @@ def _refuse_faulty(directory: Path, files: dict[str, tuple[bytes, int]], variabl
 @click.command()
 @_DIRECTORY
 @click.option("-o", "--output", type=click.Choice(["table", "json", "github"]), help="How to print what is found.")
-@_VARIABLES
+@VARIABLES
 def validate(directory: Path, output: str | None, variables: Mapping[str, str]) -> None:
     """Check the project in DIRECTORY and report every fault with its place. Needs no server.
 
@@ -199,7 +180,7 @@ def schema(which: str | None) -> None:
 @click.option("--session", "-s", "named", help="Session name or id (default: the directory's name; made if new).")
 @click.option("--wait", "waits", is_flag=True, help="Wait until every asset is Ready.")
 @click.option("--evaluate", is_flag=True, help="Evaluate every asset, changed or not.")
-@_VARIABLES
+@VARIABLES
 @click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
 def apply(
     directory: Path, named: str | None, waits: bool, evaluate: bool, variables: Mapping[str, str], timeout: float

@@ -82,6 +82,8 @@ def test_validate_fills_in_the_variables_that_are_given(good: Path) -> None:
     assert refused.returncode == 2
     assert "resources/i.yaml:4:28: there is no variable 'X' (--var X=VALUE gives it)" in refused.stderr
     assert setpoint("validate", str(good), "--var", "X=a=b", "--var", "Y=", HOME=str(good)).returncode == 0
+    assert setpoint("graph", "--dir", str(good), HOME=str(good)).returncode == 2
+    assert setpoint("graph", "--dir", str(good), "--var", "X=", HOME=str(good)).returncode == 0
     for words in (("--var", "X"), ("--var", "X=1", "--var", "X=2"), ("--var", "1X=1", "--var", "X=2")):
         assert setpoint("validate", str(good), *words, HOME=str(good)).returncode == 2
 
