@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from celld.core.effect import steps_of
@@ -11,7 +12,7 @@ from celld.core.evaluate import status_of
 from celld.core.state import Execution, empty
 from setpoint.contracts.probe import DRIFTED, READY, UNKNOWN, Probe
 from setpoint.contracts.resource.model import Condition, Settings
-from setpoint.contracts.run import OutputRef, StepResult
+from setpoint.contracts.run import OutputRef, Step, StepResult
 
 PROBE = Probe("sqlite", "sales.db", "SELECT true", 60.0)
 CONDITION = Condition("fresh", (), kind="Freshness", timeout_s=3.0, probe=PROBE)
@@ -68,3 +69,11 @@ def test_every_other_end_is_unknown(fields: dict[str, Any], reason: str) -> None
 
 def test_a_reason_is_bounded() -> None:
     assert len(said("x" * 5000, exit_code=DRIFTED)["reason"]) == 200
+
+
+def test_a_step_and_a_condition_without_a_probe_are_written_as_they_always_were() -> None:
+    """Hosts and sets of the version before know no probe: nothing changes for them, and no digest does."""
+    for value in (Step(0, "condition", "c", ("true",), 1.0), Condition("c", ("true",))):
+        assert b"probe" not in msgspec.json.encode(value)
+    older = msgspec.json.decode(b'{"index":0,"kind":"tool","name":"t","argv":["true"],"timeout_s":1.0}', type=Step)
+    assert older.probe is None
