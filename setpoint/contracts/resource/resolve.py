@@ -164,10 +164,11 @@ class _Resolver:
         sync = None
         if entry.sync is not None:
             sync = self.registry.find("Sync", entry.sync, document, (*path, "sync"), SyncFile)
+        if conditions is not None:
+            self.probing.check_needs(document, path, asset.spec, conditions)
         if conditions is None or (sync is None and entry.sync is not None):
             return None
         self._check_variables(document, path, entry, texts.values)
-        self.probing.check_needs(document, path, asset.spec, conditions)
         compiled = inline_pair(conditions, sync, replace(filling, texts=texts))
         filling.texts.chars_left = texts.chars_left
         if texts.overflown:

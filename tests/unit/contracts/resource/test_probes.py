@@ -11,7 +11,16 @@ import pytest
 from setpoint.contracts.limits import QUERY_BYTES_MAX
 from setpoint.contracts.probe import Engine, Probe
 from setpoint.contracts.resource.query import Judge, newest
-from tests.unit.contracts.resource.project import SYNC, asset, conditions, document, only, result_of, the_asset
+from tests.unit.contracts.resource.project import (
+    SYNC,
+    asset,
+    conditions,
+    document,
+    faults_of,
+    only,
+    result_of,
+    the_asset,
+)
 
 DUCK = document("Connection", "db", "{type: duckdb, path: ./data//sales.duckdb}")
 LITE = document("Connection", "db", "{type: sqlite, path: sales.db}")
@@ -101,6 +110,17 @@ def test_a_condition_that_asks_a_database_needs_a_connection(condition: str) -> 
     fault = only(asset(), SYNC, conditions(f"[{{name: c, {condition}}}]"))
     assert (fault.code, fault.line, fault.column) == ("missing-field", 4, 31)
     assert fault.hint == "add connection under spec"
+
+
+def test_a_missing_sync_does_not_hide_a_missing_connection() -> None:
+    faults = faults_of(asset("{onDrift: [{conditions: there, sync: gone}]}"), sql("SELECT true"))
+    assert [(fault.code, fault.column) for fault in faults] == [("missing-field", 31), ("unknown-reference", 44)]
+
+
+def test_a_template_of_a_column_is_checked() -> None:
+    spec = "[{name: f, type: Freshness, interval: 1m, maxAge: 1h, column: '{{ asset.nam }}'}]"
+    fault = only(ASSET, SYNC, DUCK, conditions(spec))
+    assert (fault.code, fault.line, fault.column) == ("unknown-template-variable", 19, 69)
 
 
 def test_a_connection_that_is_not_there_is_reported_with_the_nearest() -> None:
