@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -77,6 +78,7 @@ class Ledger:
 
     def __init__(self, path: Path, fresh_id: str) -> None:
         path.touch(mode=0o600)  # commands and their environment are nobody else's business
+        self._together = False
         self._connection = sqlite3.connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -94,12 +96,29 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
+    def together(self, calls: Sequence[Callable[[], object]]) -> list[object]:
+        """Carry out several methods in one transaction; return what each returned, or the error that it raised.
+
+        One that raises leaves nothing behind and does not touch the others. When the disk refuses, all have failed.
+        """
+        if len(calls) == 1:
+            return [_outcome(calls[0])]
+        self._together = True
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return [_outcome(call) for call in calls]
+        except sqlite3.Error as error:
+            return [error] * len(calls)
+        finally:
+            self._together = False
+
     def fence(self, tenant: str, session: str, epoch: Epoch) -> tuple[dict[str, RunState], int]:
         """Raise the floor; return the states of the session's runs and the highest seq it started anything under.
 
         Raises StaleEpoch, WrongTenant.
         """
-        with self._connection:
+        with self._transaction():
             known = self._admit(tenant, session, epoch)
             rows = self._do("states", session=session).fetchall()
             return dict(rows), int(known[3])
@@ -110,7 +129,7 @@ class Ledger:
         An unknown run at or before the position of a forgotten one of the same cluster counts as interrupted: nobody
         can tell any more that it was never seen. Raises StaleEpoch, WrongTenant, UnknownWorkspace.
         """
-        with self._connection:
+        with self._transaction():
             known = self._admit(spec.tenant, spec.session, spec.epoch)
             row = self._do("run", run_id=spec.run_id).fetchone()
             if row is not None:
@@ -137,7 +156,7 @@ class Ledger:
 
     def attach(self, tenant: str, session: str, epoch: Epoch, run_id: str) -> StoredRun:
         """Take a run over into ``epoch`` and return it. Raises StaleEpoch, WrongTenant, UnknownRun."""
-        with self._connection:
+        with self._transaction():
             self._admit(tenant, session, epoch)
             run = self._run(run_id, session)
             self._do("adopt", run_id=run_id, cluster=epoch[0], epoch=epoch[1])
@@ -145,7 +164,7 @@ class Ledger:
 
     def check(self, tenant: str, session: str, epoch: Epoch) -> None:
         """Admit a request of a session that changes no run. Raises StaleEpoch, WrongTenant."""
-        with self._connection:
+        with self._transaction():
             self._admit(tenant, session, epoch)
 
     def read(self, tenant: str, session: str, run_id: str) -> StoredRun:
@@ -157,19 +176,19 @@ class Ledger:
 
     def note_process(self, run_id: str, pid: int, pid_start: int) -> None:
         """Write down which process carries out the run from now on."""
-        with self._connection:
+        with self._transaction():
             self._do("note_process", run_id=run_id, pid=pid, pid_start=pid_start)
 
     def add_result(self, run_id: str, result: StepResult) -> None:
         """Write down how a step ended."""
-        with self._connection:
+        with self._transaction():
             self._do("add_result", run_id=run_id, step=result.index, result=codec.pack(result))
 
     def end(self, run_id: str, outcome: Outcome, enforced: Mapping[str, str], now_us: int) -> None:
         """Write down how a run ended; one that has ended already stays as it is."""
         state = "interrupted" if outcome == "interrupted" else "finished"
         packed = codec.pack(dict(enforced))
-        with self._connection:
+        with self._transaction():
             self._do("end_run", run_id=run_id, state=state, outcome=outcome, enforced=packed, ended_us=now_us)
 
     def running(self) -> list[StoredRun]:
@@ -178,7 +197,7 @@ class Ledger:
 
     def uid_of(self, session: str, uids: range) -> int:
         """Return the session's own account, giving it one at the first time. Raises UidsUsedUp."""
-        with self._connection:
+        with self._transaction():
             known = self._do("session", session=session).fetchone()
             if known[6] is not None:
                 return int(known[6])
@@ -198,13 +217,13 @@ class Ledger:
 
     def add_workspace(self, session: str, workspace_no: int, place: str) -> Workspace:
         """Write down that a directory was made for a session."""
-        with self._connection:
+        with self._transaction():
             self._do("add_workspace", session=session, workspace_no=workspace_no, place=place)
         return Workspace(place, 0, b"")
 
     def note_manifest(self, session: str, workspace_no: int, generation: int, manifest: bytes) -> None:
         """Write down what was materialized."""
-        with self._connection:
+        with self._transaction():
             self._do(
                 "note_manifest",
                 session=session,
@@ -215,12 +234,28 @@ class Ledger:
 
     def prune(self, before_us: int, keep: int = limits.LEDGER_RUNS_PER_SESSION_MAX) -> list[str]:
         """Forget ended runs that are older than ``before_us`` or more than a session keeps; return their ids."""
-        with self._connection:
+        with self._transaction():
             rows = self._do("old_runs", before_us=before_us, keep=keep).fetchall()
             for run_id, session, cluster, seq in rows:
                 self._do("forget_run", run_id=run_id)
                 self._do("remember_pruned", session=session, cluster=cluster, seq=seq)
         return [row[0] for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One transaction, synced at its end; or a part of the one that ``together`` has begun."""
+        if not self._together:
+            with self._connection:
+                yield
+            return
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self._connection.execute("RELEASE part")
 
     def _admit(self, tenant: str, session: str, epoch: Epoch) -> tuple[Any, ...]:
         """Hold a request against the session's floor and raise it; returns the session's row as it was."""
@@ -258,3 +293,10 @@ class Ledger:
 
     def _do(self, name: str, **values: object) -> sqlite3.Cursor:
         return self._connection.execute(_SQL[name], values)
+
+
+def _outcome(call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - handed to whoever asked, who knows what it means
+        return error

@@ -159,18 +159,17 @@ class Runner:
             process.close()
         if process.killed and not timed_out and run.ending in ("orphaned", "interrupted"):
             return None
-        refs = [
-            await asyncio.to_thread(
-                self._spool.store,
-                run.spec.tenant,
-                run_id,
-                step.index,
-                name,
-                truncated=streams[name].truncated,
-            )
-            for name in STREAMS
-        ]
+        refs = [await self._kept(run, step, name, streams[name]) for name in STREAMS]
         return _ended(step, began, ended, timed_out=timed_out, killed=process.killed, refs=(refs[0], refs[1]))
+
+    async def _kept(self, run: Run, step: Step, name: StreamName, stream: Stream) -> OutputRef:
+        """Put what a stream left into the object store; most leave nothing, and need no thread for that."""
+        if not stream.path.exists():
+            return OutputRef(truncated=stream.truncated)
+        spec = run.spec
+        return await asyncio.to_thread(
+            self._spool.store, spec.tenant, spec.run_id, step.index, name, truncated=stream.truncated
+        )
 
     async def _until_gone(self, run: Run, process: Process, timeout_s: float) -> tuple[Exit, bool]:
         """Let the command run until it ends, its time is over, or the run is ended; returns when all of it is dead."""
