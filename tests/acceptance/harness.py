@@ -101,12 +101,13 @@ class World:
     def until(self, holds: Callable[[], Any], what: str, within_s: float = WAIT_S) -> Any:
         """Wait until ``holds`` returns something true and return it; fail naming ``what`` when the time is over."""
         pause = threading.Event()
-        deadline = time.monotonic() + within_s
+        pause_s, deadline = 0.02, time.monotonic() + within_s
         while time.monotonic() < deadline:
             value = holds()
             if value:
                 return value
-            pause.wait(0.02)
+            pause.wait(pause_s)
+            pause_s = min(pause_s * 1.2, 0.15)  # who asks costs what is asked its time
         raise AssertionError(f"waited {within_s:g} s in vain until {what}; logs: {self.tails()}")
 
     def mark(self, failpoint: str) -> Path:
@@ -165,9 +166,11 @@ class World:
             after = int(page[-1]["seq"])
         return found
 
-    def wait_event(self, session: str, matches: Callable[[dict[str, Any]], bool], after: int = 0) -> dict[str, Any]:
+    def wait_event(
+        self, session: str, matches: Callable[[dict[str, Any]], bool], after: int = 0, within_s: float = WAIT_S
+    ) -> dict[str, Any]:
         """Follow the stream until an event matches; fail when it does not come."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + within_s
         try:
             for event in follow(self.api, session, after, deadline_s=deadline):
                 if matches(event):
@@ -175,7 +178,7 @@ class World:
         except TimeoutError:
             pass
         seen = [(event["seq"], event["type"], event.get("asset")) for event in self.events(session, after)]
-        raise AssertionError(f"the event did not come within {WAIT_S:g} s; seen: {seen}; logs: {self.tails()}")
+        raise AssertionError(f"the event did not come within {within_s:g} s; seen: {seen}; logs: {self.tails()}")
 
     def wait_type(self, session: str, kind: str, asset: str | None = None, after: int = 0) -> dict[str, Any]:
         """Wait for an event of this type (and asset)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from setpoint.cli.project import upload
 from setpoint.contracts.resource.model import StageName
-from tests.acceptance.harness import World
+from tests.acceptance.harness import WAIT_S, World
 from tests.acceptance.made import Made, manifests, mark
 from tests.acceptance.projects import runs
 
@@ -116,8 +116,11 @@ class Story:
             if kind in ("", event["type"]) and name in ("", event.get("asset"))
         ]
 
-    def wait(self, kind: str, name: str, times: int = 1, **having: Any) -> Event:
-        """Wait until an event of an asset has happened so many times since counting began; return the last of them."""
+    def wait(self, kind: str, name: str, times: int = 1, within_s: float = WAIT_S, **having: Any) -> Event:
+        """Wait until an event of an asset has happened so many times since counting began; return the last of them.
+
+        ``having``: only those with this in their payload.
+        """
         seen: list[Event] = []
 
         def matches(event: Event) -> bool:
@@ -125,7 +128,7 @@ class Story:
                 seen.append(event)
             return len(seen) == times
 
-        return self.stack.wait_event(self.session, matches, self.since)
+        return self.stack.wait_event(self.session, matches, self.since, within_s)
 
     def asset(self, name: str) -> dict[str, Any]:
         """Return an asset as the API shows it."""

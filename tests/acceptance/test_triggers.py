@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from pytest_bdd import given, parsers, scenarios, then, when
 
-from tests.acceptance.harness import World
 from tests.acceptance.sentence import steps
 from tests.acceptance.story import Story
 
@@ -88,10 +87,9 @@ def _shown(moment: datetime, place: str) -> tuple[int, int]:
 
 
 @then("a check of A begins on the minute")
-def on_the_minute(stack: World, story: Story) -> None:
+def on_the_minute(story: Story) -> None:
     """Wait for the next full minute, and allow half of one more for a machine that is busy."""
-    stack.until(lambda: story.events("evaluation.started", "a"), "the minute is full", within_s=90)
-    event = story.events("evaluation.started", "a")[0]
+    event = story.wait("evaluation.started", "a", within_s=90)
     at = datetime.fromisoformat(event["at"])
     assert event["data"]["why"] == "cron"
     assert 0 <= at.second < 30
