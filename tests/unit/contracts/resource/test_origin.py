@@ -226,6 +226,12 @@ def test_a_dependency_that_the_manifest_does_not_have_names_both() -> None:
     assert fault.message == "model.shop.a depends on model.shop.b, which the manifest does not have"
 
 
+def test_a_dependency_on_a_project_that_is_not_there_is_told_unless_it_could_not_be_read() -> None:
+    finance = manifest(model("b", "model.shop.a", project="finance"), name="finance")
+    assert [fault.code for fault in faults(FINANCE, finance=finance)] == ["unknown-reference"]
+    assert [fault.code for fault in faults(SHOP, FINANCE, finance=finance)] == ["dbt-manifest"]
+
+
 @pytest.mark.parametrize(
     ("nodes", "code", "names"),
     [
