@@ -66,6 +66,7 @@ def _input(random: Random, world: World) -> Input:
         RunFound(run, random.choice((*get_args(RunState), "lost"))),
         RunRefused(run, "invalid", "x"),
         LockBusy(run, random.choice(["k", "other"]), "elsewhere"),
+        Delivered(f"id-{number}", 0, number, "lock_broken", {"key": "k", "execution_id": run}),
     ]
     return random.choice(inputs)
 
