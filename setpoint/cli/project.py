@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from setpoint.contracts.resource.compile import CompileResult
 
 
+_UPLOADS_AT_ONCE: Final = 8
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "target"})
 _DIRECTORY = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 
@@ -83,8 +85,11 @@ def upload(
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Store the files as blobs and enqueue the apply; returns the accepted command. Raises Problem with all faults."""
+    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as several:  # the server syncs each to its disk: their waits overlap
+        digests = list(several.map(api.put_blob, [content for content, _ in files.values()]))
     manifest = [
-        {"path": path, "mode": mode, "sha256": api.put_blob(content)} for path, (content, mode) in files.items()
+        {"path": path, "mode": mode, "sha256": sha256}
+        for (path, (_, mode)), sha256 in zip(files.items(), digests, strict=True)
     ]
     payload: dict[str, Any] = {"files": manifest} | ({"evaluate": True} if evaluate else {})
     return api.command(session, "apply", payload | ({"variables": dict(variables)} if variables else {}))
