@@ -13,7 +13,7 @@ SEEDS ?= 20000
 FROM ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos sim ablate coverage mutants dry check fix proto lock clean
+.PHONY: help setup demo test bench chaos sim ablate coverage mutants dry check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: setup ## start the whole stack in a temporary directory and watch a projec
 
 test: setup ## run all tests (TESTS=path for some, WORKERS=0 for one at a time)
 	@"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+
+bench: setup ## measure (BENCH=name; without a name: list the benches), results to stdout only
+	@"$(BIN)/python" -m tests.bench $(BENCH)
 
 chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATION_S=n)
 	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --seconds $(DURATION_S)
