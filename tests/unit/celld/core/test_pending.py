@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from setpoint.contracts.cell import StepEnded
+from setpoint.contracts.clock import rfc3339
 from setpoint.contracts.resource.model import CompiledAsset
 from setpoint.contracts.run import StepResult
 from tests.sim.world import World, asset, pair, project
@@ -120,6 +121,31 @@ def test_a_cancelled_sync_spends_the_trigger_it_took_and_not_one_that_came_meanw
     world.command("cancel", {"asset": "x"})
     world.run(2)
     assert world.docs["x"]["pending"]["sync"] == "direct"
+
+
+def test_what_an_asset_owes_goes_with_it_when_it_is_retired() -> None:
+    world = ready(asset("a"), asset("b", "a"))
+    world.command("suspend", {"select": ["b"]})
+    heal(world, "a")
+    world.run(60)
+    assert world.docs["b"]["pending"]["sync"] == "direct"
+    world.apply(project(asset("a")))
+    world.run(5)
+    world.apply(project(asset("a"), asset("b", "a")))
+    world.run(60)
+    assert world.docs["b"]["pending"] == {"look": False, "sync": "none", "verify": False}
+    assert world.docs["b"]["suspended"] is None
+
+
+def test_a_suspension_and_a_halt_say_who_why_and_since_when() -> None:
+    world = ready(asset("a"))
+    world.command("suspend", {"select": ["a"], "reason": "month end"})
+    world.command("halt", {"reason": "an audit"})
+    (suspended,), (halted,) = world.events("asset.suspended", "a"), world.events("halt.started")
+    assert suspended.data == {"reason": "month end", "by": "user"}
+    assert world.docs["a"]["suspended"] == {"reason": "month end", "since": rfc3339(suspended.at), "by": "user"}
+    assert halted.data == {"reason": "an audit", "by": "user"}
+    assert world.state.halted is not None and world.state.halted.since == halted.at
 
 
 def test_each_attempt_is_an_execution_of_its_own() -> None:
