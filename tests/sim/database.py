@@ -73,7 +73,9 @@ class Database:
             late = wire.late[-1]
             delay_s = self.random.random() ** 2 * _LATE_S_MAX
             self.kernel.at(now + int(delay_s * SECOND), lambda: wire.land(late, self.kernel.now))
-        if fault is None:
+        if fault is None and self.random.random() < 0.5:
+            scope.post(lambda: future.give(answer))
+        elif fault is None:
             scope.later(0.0005, lambda: future.give(answer))
         else:
             error = fault

@@ -85,11 +85,8 @@ class Lease:
         host, first = self._host, True
         while first or host.boottime_s() < self.sent_s + TTL_S:
             first, sent_s = False, host.boottime_s()
-            call = host.ask(lease.host_renew, host.name, host.incarnation, number, int(TTL_S * _US))
             try:
-                row = yield host.scope.within(call, max(1.0, self.sent_s + TTL_S - sent_s))
-            except TimedOut:
-                break
+                row = yield host.ask(lease.host_renew, host.name, host.incarnation, number, int(TTL_S * _US))
             except Fault:
                 yield 0.2
                 continue

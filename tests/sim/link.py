@@ -135,10 +135,13 @@ class Link:
             token = self.sandbox.token()
 
             def received() -> None:
-                self._note(token)
+                self.readings.note(Reading(token, seconds(self._kernel.now)))
                 future.give()
 
-            self._back(era, received)
+            if self._kernel.now < self.weather.rough_until:
+                self._back(era, received)
+            else:
+                self._scope.post(received)
 
         self._kernel.later(self.weather.delay_s(self._kernel.now), arrive)
         return future
@@ -154,9 +157,6 @@ class Link:
             else:
                 yield from lease.renewal_after(received_s)
         return found
-
-    def _note(self, token: run.ClockToken) -> None:
-        self.readings.note(Reading(token, seconds(self._kernel.now)))
 
     def _send(self, frame: Any) -> None:
         era = self.era
