@@ -91,6 +91,7 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "tool.finished": (_QUIET, lambda data: f"tool {data.get('name', '')} finished"),
     "run.adopted": (_QUIET, lambda data: "the new owner goes on with the running sync"),
     "run.interrupted": (_BAD, lambda data: "the run was interrupted"),
+    "lock.broken": (_BAD, lambda data: f"lock {data.get('key')} broken by {data.get('by')}: {data.get('reason')}"),
     "halt.started": (_BAD, lambda data: f"halted: {data.get('reason') or 'no reason given'}"),
     "halt.ended": (_GOOD, lambda data: "halt lifted"),
 }

@@ -45,3 +45,9 @@ def test_a_failed_sync_says_when_it_is_tried_again() -> None:
     text = narrate.sentence({"type": "sync.failed", "data": data})[1]
     assert "failure 2" in text
     assert "10:01:00" in text
+
+
+def test_a_broken_lock_names_who_took_it_and_why() -> None:
+    data = {"key": "warehouse", "by": "key k1", "reason": "it hangs"}
+    said = narrate.sentence({"type": "lock.broken", "data": data})[1]
+    assert said == "lock warehouse broken by key k1: it hangs"
