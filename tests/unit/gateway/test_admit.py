@@ -49,7 +49,7 @@ def test_equal_payloads_are_equal_text() -> None:
     ("kind", "payload", "expected"),
     [
         ("evaluate", {"selct": []}, ("unknown-field", "/payload/selct", "did you mean 'select'?")),
-        ("evaluate", {"a/b~c": 1}, ("unknown-field", "/payload/a~1b~0c", "known are exclude, select")),
+        ("evaluate", {"a/b~c": 1}, ("unknown-field", "/payload/a~1b~0c", "known are dry_run, exclude, select")),
         ("evaluate", {"select": ["a", "+"]}, ("validation-failed", "/payload/select/1", "")),
         ("resume", {"select": ["a"], "exclude": ["label:"]}, ("validation-failed", "/payload/exclude/0", "")),
         ("hallt", {}, ("validation-failed", "/type", "did you mean 'halt'?")),
