@@ -144,6 +144,10 @@ def test_a_profile_that_leads_nowhere_says_why(target: str, code: str, file: str
 def test_a_profile_that_is_not_there_names_the_nearest() -> None:
     fault = only(connection("{type: dbt, profile: shp}"), files={"profiles.yml": PROFILES})
     assert (fault.code, fault.column, fault.hint) == ("unknown-reference", 28, "did you mean 'shop'?")
+    fault = only(connection("{type: dbt, profile: confg}"), files={"profiles.yml": PROFILES})
+    assert "config" not in fault.hint
+    odd = "shop: {target: dev, outputs: {dev: {type: [duckdb]}}}"
+    assert only(connection("{type: dbt, profile: shop}"), files={"profiles.yml": odd}).message == "type is not text"
     fault = only(connection("{type: dbt, profile: empty}"), files={"profiles.yml": PROFILES})
     assert (fault.code, "target 'default'" in fault.message) == ("unknown-reference", True)
 

@@ -129,6 +129,15 @@ def test_what_is_not_given_or_not_well_formed_is_a_fault_at_its_place(written: s
     assert hint in fault.hint
 
 
+def test_the_message_shows_what_was_written() -> None:
+    document_ = conditions("[{name: c, type: Command, run: [x], env: {A: 'a ${B-C} ${D'}}]")
+    first, second = faults_of(asset(), SYNC, document_)
+    assert {first.message, second.message} == {
+        "'${B-C}' is not of the form ${NAME}",
+        "the variable at '${D' is not closed by }",
+    }
+
+
 def test_without_any_variable_the_hint_says_how_to_give_one() -> None:
     document_ = conditions("[{name: c, type: Command, run: [x], env: {A: '${HOME}'}}]")
     assert only(asset(), SYNC, document_).hint == "--var HOME=VALUE gives it"

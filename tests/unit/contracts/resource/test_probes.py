@@ -209,6 +209,13 @@ def test_what_cannot_be_read_says_why(query: str, words: str) -> None:
     assert words in flaw(query)
 
 
+def test_what_cannot_be_read_is_shown_where_it_begins() -> None:
+    text = "\n- name: c\n  type: SQL\n  query: |\n    select 1\n    from orders nonsense words\n"
+    fault = only(ASSET, SYNC, DUCK, conditions(text))
+    assert (fault.line, fault.column) == (24, 26)
+    assert fault.message == "this does not read as SQL of DuckDB, near 'words' (line 2, column 22 of the query)"
+
+
 def test_a_query_of_the_greatest_length_is_accepted() -> None:
     assert flaw("select '" + "x" * (QUERY_BYTES_MAX - 9) + "'") == ""
 
