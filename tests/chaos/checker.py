@@ -18,9 +18,8 @@ from celld.core.state import State, empty
 from setpoint.contracts.clock import parse_rfc3339
 from setpoint.contracts.event import COMMAND_ENDS, Event
 from tests.chaos.evidence import Evidence, Json
-
-_SYNC_ENDS = frozenset(f"sync.{word}" for word in ("succeeded", "failed", "cancelled", "skipped", "outcome_unknown"))
-_EVALUATION_ENDS = frozenset({"evaluation.completed", "evaluation.failed"})
+from tests.sim import check_log
+from tests.sim.story import SYNC_ENDS
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -30,22 +29,13 @@ def violations(evidence: Evidence) -> list[str]:
 
 def gaps(evidence: Evidence) -> Iterator[str]:
     """The seqs are 1, 2, 3 and so on."""
-    for place, event in enumerate(evidence.events, 1):
-        if event["seq"] != place:
-            yield f"seq {event['seq']} stands at place {place}"
-            return
+    yield from check_log.gaps(_rows(evidence))
 
 
 def epochs(evidence: Evidence) -> Iterator[str]:
-    """An epoch never goes back, and each begins with its one ``lease.acquired``."""
-    last = [0, 0]
-    for event in evidence.events:
-        epoch, acquires = event["epoch"], event["type"] == "lease.acquired"
-        if epoch < last:
-            yield f"seq {event['seq']} is of epoch {epoch} after {last}"
-        elif event["seq"] > 1 and acquires != (epoch > last):
-            yield f"seq {event['seq']} {event['type']} of epoch {epoch} follows epoch {last}"
-        last = max(last, epoch)
+    """An epoch never goes back, and each begins with its one ``lease.acquired``; between owners nobody writes."""
+    yield from check_log.epochs(_rows(evidence))
+    yield from check_log.released(_rows(evidence))
 
 
 def commands(evidence: Evidence) -> Iterator[str]:
@@ -95,43 +85,18 @@ def order(evidence: Evidence) -> Iterator[str]:
 
 def executions(evidence: Evidence) -> Iterator[str]:
     """Each sync, evaluation and tool that started ends once, and nothing ends that had not started."""
-    for started, ends in (
-        ("sync.started", _SYNC_ENDS),
-        ("evaluation.started", _EVALUATION_ENDS),
-        ("tool.started", frozenset({"tool.finished"})),
-    ):
-        open_: dict[str, int] = {}
-        for event in evidence.events:
-            execution = event.get("execution_id")
-            if execution is None:
-                continue
-            if event["type"] == started:
-                if execution in open_:
-                    yield f"{started} of {execution} at {event['seq']} and, still open, at {open_[execution]}"
-                open_[execution] = event["seq"]
-            elif event["type"] in ends and open_.pop(execution, None) is None:
-                yield f"{event['type']} of {execution} at {event['seq']}, which is not open"
-        for execution, seq in open_.items():
-            yield f"{started} of {execution} at {seq} has no end"
+    yield from check_log.terminals(_rows(evidence))
 
 
 def overlaps(evidence: Evidence) -> Iterator[str]:
     """In the log no sync of an asset starts while another of it has not ended."""
-    running: dict[str, str] = {}
-    for event in evidence.events:
-        asset, execution = event.get("asset", ""), event.get("execution_id", "")
-        if event["type"] == "sync.started":
-            if asset in running:
-                yield f"{execution} of {asset} starts at {event['seq']} while {running[asset]} runs"
-            running[asset] = execution
-        elif event["type"] in _SYNC_ENDS and running.get(asset) == execution:
-            del running[asset]
+    yield from check_log.overlaps(_rows(evidence))
 
 
 def recorder(evidence: Evidence) -> Iterator[str]:
     """What the syncs wrote themselves agrees with the log: begun after its event, once, and never two at a time."""
     started = {e["execution_id"]: e["seq"] for e in evidence.events if e["type"] == "sync.started"}
-    ended = {e["execution_id"]: e for e in evidence.events if e["type"] in _SYNC_ENDS and e.get("execution_id")}
+    ended = {e["execution_id"]: e for e in evidence.events if e["type"] in SYNC_ENDS and e.get("execution_id")}
     current: dict[str, str] = {}
     words: dict[str, list[str]] = {}
     for line in evidence.recorder.splitlines():
@@ -219,8 +184,14 @@ def folded(evidence: Evidence) -> State:
     return state
 
 
-def _row(event: Json, resources: dict[str, bytes]) -> Event:
-    attachment = resources[event["data"]["resources"]] if event["type"] == "resources.applied" else None
+def _rows(evidence: Evidence) -> list[Event]:
+    """Return the log as the rules that the simulation shares take it."""
+    return [_row(event, None) for event in evidence.events]
+
+
+def _row(event: Json, resources: dict[str, bytes] | None) -> Event:
+    applied = resources is not None and event["type"] == "resources.applied"
+    attachment = resources[event["data"]["resources"]] if resources is not None and applied else None
     return Event(
         event["seq"],
         event["type"],

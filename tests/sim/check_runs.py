@@ -6,9 +6,13 @@ Beside them I10: what ran was in the log first. The recorder is outside the syst
 from __future__ import annotations
 
 import itertools
+from typing import Final
 
+from setpoint.contracts.event import Event
 from tests.sim.ground import Mark
 from tests.sim.story import Findings, Story
+
+_USED_US: Final = 400_000
 
 
 def overlaps(story: Story) -> Findings:
@@ -59,9 +63,19 @@ def successes(story: Story) -> Findings:
                 yield f"seq {event.seq}: {event.data['name']} of {event.execution_id} recorded {how!r}"
 
 
+def workspaces(story: Story) -> Findings:
+    """A workspace that has just been made is not given up: that takes at least as long as to find its host away."""
+    made: Event | None = None
+    for event in story.log:
+        if event.type == "workspace.materialized":
+            made = event
+        elif event.type == "workspace.lost" and made is not None and event.at - made.at < _USED_US:
+            yield f"seq {event.seq}: workspace {event.data['workspace_no']} is given up, made at seq {made.seq}"
+
+
 def check(story: Story) -> Findings:
     """Hold one session against all of them."""
-    for rule in (overlaps, stages, intents, successes):
+    for rule in (overlaps, stages, intents, successes, workspaces):
         yield from rule(story)
 
 

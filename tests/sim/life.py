@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _IDLE_TICK_US: Final = 1_000_000
 _RETRY_S: Final = 0.2
 _ENCODED_EVERY: Final = 32
-_FOLDED_TWICE: Final = 0.15
+_FOLDED_TWICE: Final = 0.08
 
 
 class SessionGone(Expected):

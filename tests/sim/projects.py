@@ -96,7 +96,7 @@ def _pair(random: Random, place: int) -> Pair:
             name,
             ("test", name),
             interval_s=random.choice((None, 7.0, 20.0, 45.0)),
-            check_at=random.choice((None, None, None, "* * * * *")),
+            check_at=random.choice((None, None, None, None, None, "* * * * *")),
             cache_ttl_s=random.choice((0.0, 0.0, 15.0)),
         )
         for name in names
