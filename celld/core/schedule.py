@@ -295,13 +295,20 @@ class _Work:
         self.assets = self.assets.with_(name, new)
         self.looks = _moved(self.looks, name, look_at(old), look_at(new))
         self.directs = _moved(self.directs, name, direct_at(old), direct_at(new))
-        self.requested = _moved(self.requested, name, _requested_at(old), _requested_at(new))
-        self.halted_drifts = _moved(self.halted_drifts, name, _halted_at(old), _halted_at(new))
-        self.evaluating += _evaluates(new) - _evaluates(old)
-        self.syncing += _syncs(new) - _syncs(old)
+        if old.drift is not new.drift:
+            self.halted_drifts = _moved(self.halted_drifts, name, _halted_at(old), _halted_at(new))
+        if old.sync is not new.sync or old.evaluation is not new.evaluation:
+            self._index_work(old, new)
         if old.restless != new.restless:
             waits = _left(self.quiet_waits, old.restless, (0, name))
             self.quiet_waits = _joined(waits, new.restless, (0, name))
+
+    def _index_work(self, old: Asset, new: Asset) -> None:
+        """Keep in step what follows from the sync and the evaluation alone: most changes leave both as they are."""
+        name = new.name
+        self.requested = _moved(self.requested, name, _requested_at(old), _requested_at(new))
+        self.evaluating += _evaluates(new) - _evaluates(old)
+        self.syncing += _syncs(new) - _syncs(old)
         before, after = _lock_wanted(old), _lock_wanted(new)
         if before != after:
             queues = self.lock_queues if before is None else _left(self.lock_queues, before[0], (before[1], name))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 V = TypeVar("V")
 
 _BUCKETS: Final = 128
 _CHUNK_MAX: Final = 64
+_NAMES_KEPT: Final = 1 << 15
 
 Entry = tuple[int, str]
 """An instant (microseconds since the epoch) and the name of an asset."""
@@ -160,5 +162,6 @@ def _agenda(chunks: tuple[tuple[Entry, ...], ...]) -> Agenda:
     return new
 
 
+@lru_cache(_NAMES_KEPT)
 def _bucket_of(key: str) -> int:
     return zlib.crc32(key.encode()) % _BUCKETS

@@ -113,6 +113,8 @@ class CompiledAsset(Struct, frozen=True):
 
     def conditions(self) -> tuple[Condition, ...]:
         """Return the conditions of all pairs, top to bottom."""
+        if len(self.pairs) == 1:  # nearly every asset, and the core asks often
+            return self.pairs[0].conditions
         return tuple(condition for pair in self.pairs for condition in pair.conditions)
 
     def direct_sync(self) -> CompiledSync | None:
