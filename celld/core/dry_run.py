@@ -19,11 +19,10 @@ def foretell(state: State, body: Evaluate | Sync, names: Sequence[str]) -> dict[
     ``count`` has how many assets it would reach, ``assets`` as many of them as a result may hold.
     """
     assets = [state.assets[name] for name in names]
-    match body:
-        case Evaluate():
-            found = [_evaluated(asset) for asset in assets if asset.spec.pairs]
-        case Sync():
-            found = [_synced(asset, body.stages) for asset in assets]
+    if isinstance(body, Evaluate):
+        found = [_evaluated(asset) for asset in assets if asset.spec.pairs]
+    else:
+        found = [_synced(asset, body.stages) for asset in assets]
     result: dict[str, Any] = {"dry_run": True, "count": len(found), "assets": fit.first_of(found)}
     return result | ({} if found else {"message": "nothing is selected"})
 
