@@ -5,6 +5,7 @@ Every run that the core starts is answered at once or kept, as the bench says. N
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,12 @@ class Desk:
         self.feed(Owned("host-1"))
         content = encode(compiled)
         self.command("apply", {"generation": {"resources": sha256_hex(content), "files": "f" * 64}}, content)
+
+    def fork(self) -> Desk:
+        """Return another desk that goes on from here; the state is shared, for nothing ever changes one."""
+        other = copy.copy(self)
+        other.log, other.runs = list(self.log), dict(self.runs)
+        return other
 
     def feed(self, observed: Input) -> Decision:
         """Give the core an input, commit what it decides, and go on for as long as it asks to be called at once."""
