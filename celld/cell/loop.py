@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
 
-from celld.cell import wire
+from celld.cell import snapshot, wire
+from celld.core import workspace
 from celld.core.decide import decide
 from celld.core.evolve import evolve
 from celld.core.state import State, empty
@@ -29,13 +31,12 @@ from setpoint.contracts.cell import (
     Pong,
     Restore,
     Restored,
+    Snapshot,
+    SnapshotWanted,
     ToCell,
 )
 from setpoint.contracts.codec import Unpacker
 from setpoint.contracts.event import Event, NewEvent, committed
-
-CODE_VERSION: Final = "1"
-"""Version of the core that this cell runs; a snapshot names the one that wrote it."""
 
 APPLIED: Final = "resources.applied"
 _unpack: Final = Unpacker(ToCell)  # built in the zygote, shared by every cell
@@ -84,11 +85,15 @@ class Cell:
                 self._sessions.pop(frame.session, None)
             case Ping():
                 return Pong(frame.session, frame.n)
+            case SnapshotWanted():
+                return self._snapshot(frame)
             case _:
                 assert_never(frame)
         return None
 
     def _restore(self, frame: Restore) -> Restored | None:
+        if frame.snapshot is not None:
+            return self._resume(frame.session, frame.snapshot)
         hosted = self._sessions.get(frame.session)
         if hosted is None or hosted.restored:
             hosted = self._sessions[frame.session] = _Hosted(empty(frame.session))
@@ -101,6 +106,28 @@ class Cell:
             return None
         hosted.restored = True
         return Restored(frame.session, hosted.state.head_seq)
+
+    def _resume(self, session: str, content: bytes) -> Restored:
+        """Begin with the state of a snapshot, or from nothing when this version cannot read it."""
+        try:
+            state = snapshot.decode(content, session)
+        except snapshot.SnapshotRefused as error:
+            _complain(session, error)
+            state = empty(session)
+        self._sessions[session] = _Hosted(state)
+        return Restored(session, state.head_seq)
+
+    def _snapshot(self, frame: SnapshotWanted) -> Snapshot:
+        hosted = self._sessions[frame.session]
+        assert hosted.restored and hosted.open is None, "a snapshot is of a state that is in the log"
+        state, idle = hosted.state, is_idle(hosted.state)
+        content = None
+        if idle or not frame.if_idle:
+            try:
+                content = snapshot.encode(state)
+            except snapshot.SnapshotRefused as error:
+                _complain(frame.session, error)
+        return Snapshot(frame.session, state.head_seq, idle, len(state.assets), content)
 
     def _deliver(self, frame: Deliver) -> Decided:
         hosted = self._sessions[frame.session]
@@ -121,6 +148,17 @@ class Cell:
             hosted.state = evolve(hosted.state, _filled(event, open_.attachment))
 
 
+def is_idle(state: State) -> bool:
+    """Tell whether nothing of a session is under way: it does something again at a command or when it asked for."""
+    waits = state.requested.first() is not None or workspace.wanted(state) is not None
+    return not state.closed and state.closing is None and not (state.executions or state.commands or waits)
+
+
+def _complain(session: str, error: snapshot.SnapshotRefused) -> None:
+    """Say on celld's log why the log must do without a snapshot."""
+    print(f"no snapshot of session {session}: {error}", file=sys.stderr, flush=True)
+
+
 def _filled(event: Event, attachment: bytes | None) -> Event:
     """Give a resources.applied the compiled set that its command brought along."""
     if event.type != APPLIED or attachment is None:
@@ -132,7 +170,7 @@ def _filled(event: Event, attachment: bytes | None) -> Event:
 def serve(pipe: socket.socket, label: str) -> None:
     """Serve the pipe until celld closes it. Raises what the core raises, ReplayFailed for a log that does not fold."""
     cell = Cell()
-    pipe.sendall(wire.encode(Hello(label, PROTOCOL, CODE_VERSION, os.getpid())))
+    pipe.sendall(wire.encode(Hello(label, PROTOCOL, snapshot.VERSION, os.getpid())))
     while (content := wire.read(pipe)) is not None:
         answer = cell.take(_unpack(content))
         if answer is not None:

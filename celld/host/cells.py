@@ -80,6 +80,8 @@ class Cell:
         self.pid, self._exited = forked.pid, forked.exited
         self._pipe, self._session = pipe, session
         self._input_no = 0
+        self.code_version = ""
+        """The version of its core, whose snapshots it can read."""
 
     @classmethod
     async def open(cls, zygote: Zygote, session: str) -> Cell:
@@ -94,12 +96,25 @@ class Cell:
         if not isinstance(hello, frames.Hello) or hello.protocol != frames.PROTOCOL:
             cell.kill()
             raise CellDied(None, f"its first frame was {hello!r}")
+        cell.code_version = hello.code_version
         return cell
 
     @property
     def lost(self) -> asyncio.Future[None]:
         """Return the future that is done once the cell is gone."""
         return self._pipe.lost
+
+    async def resume(self, snapshot: bytes) -> int:
+        """Begin from a snapshot, before any part of the log; return the seq the cell is at, 0 if it refused."""
+        return await self.restore([frames.Restore(self._session, (), last=False, snapshot=snapshot)])
+
+    async def snapshot(self, *, if_idle: bool = False) -> frames.Snapshot:
+        """Return the state of the cell, between two decisions; ``if_idle``: without content when there is work."""
+        self._write(frames.SnapshotWanted(self._session, if_idle))
+        said = await self._answer(RESTORE_S_MAX)
+        if not isinstance(said, frames.Snapshot):
+            raise CellDied(None, f"it answered {type(said).__name__} when asked for a snapshot")
+        return said
 
     async def restore(self, parts: Iterable[frames.Restore]) -> int:
         """Fold the last parts of the log and return the seq the cell is at; earlier ones go by ``feed``."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from setpoint.contracts.event import Event, NewEvent
 
 _CHANGES: Final = {"sync.started", "tool.started"}
@@ -28,6 +30,16 @@ class Place:
     host: str
     ledger_id: str
     workspace_no: int
+
+
+class _Noted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The facts as a snapshot keeps them; not the place, which the head row has."""
+
+    generation: int = 0
+    files: str = ""
+    failed: str | None = None
+    last_at: int = 0
+    changing: tuple[str, ...] = ()
 
 
 class SessionFacts:
@@ -57,6 +69,28 @@ class SessionFacts:
             self._changing.add(run)
         elif event.type in _ENDS and run is not None:
             self._changing.discard(run)
+
+    def dump(self) -> bytes:
+        """Return the facts for a snapshot."""
+        noted = _Noted(self.generation, self.files, self.failed, self.last_at, tuple(sorted(self._changing)))
+        return msgspec.msgpack.encode(noted)
+
+    def load(self, content: bytes) -> bool:
+        """Begin with the facts of a snapshot; False, and with none, when these are not what ``dump`` wrote."""
+        try:
+            self._begin(msgspec.msgpack.decode(content, type=_Noted))
+        except msgspec.MsgspecError:
+            self.clear()
+            return False
+        return True
+
+    def clear(self) -> None:
+        """Forget all but the place."""
+        self._begin(_Noted())
+
+    def _begin(self, noted: _Noted) -> None:
+        self.generation, self.files, self.failed = noted.generation, noted.files, noted.failed
+        self.last_at, self._changing = noted.last_at, set(noted.changing)
 
     def changes_things(self, run_id: str) -> bool:
         """Tell whether a run is a sync or a tool: one whose loss must be waited out, unlike an evaluation's."""

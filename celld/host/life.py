@@ -17,6 +17,7 @@ from celld.host.inputs import Inputs
 from celld.host.perform import perform
 from celld.host.rooms import Rooms
 from celld.host.runs import Runs
+from celld.host.snapshots import Snapshots
 from celld.plane import inbox, item, log
 from celld.plane.commit import Outcome
 from celld.plane.key import Held
@@ -61,7 +62,9 @@ class InputRejected(Exception):
 class Life:
     """A cell and what belongs to it. ``close`` always follows ``run``."""
 
-    def __init__(self, rooms: Rooms, held: Held, *, restarted: bool, skipped: frozenset[str]) -> None:
+    def __init__(
+        self, rooms: Rooms, held: Held, *, restarted: bool, skipped: frozenset[str], whole_log: bool = False
+    ) -> None:
         self._rooms, self._held, self._restarted, self._skipped = rooms, held, restarted, skipped
         self.facts = SessionFacts()
         self.head_seq = held.head_seq
@@ -69,6 +72,8 @@ class Life:
         self.delivering: frames.Input | None = None
         """The input whose decision the cell has not answered yet: a death now is this input's."""
         self._runs = Runs(rooms, held, self.facts, self.inputs.push, self._gone)
+        self._snapshots = Snapshots(rooms.pool, held, self.facts)
+        self._whole_log, self._restored = whole_log, False
         self._cell: Cell | None = None
         self._release: Mode | None = None
 
@@ -76,6 +81,11 @@ class Life:
     def cell_pid(self) -> int | None:
         """Return the pid of the cell, None before there is one."""
         return self._cell.pid if self._cell is not None else None
+
+    @property
+    def failed_from_snapshot(self) -> bool:
+        """Tell whether it began from a snapshot and did not come as far as the end of the log."""
+        return self._snapshots.seq > 0 and not self._restored
 
     def delivering_name(self) -> str | None:
         """Name the input in flight."""
@@ -95,11 +105,14 @@ class Life:
         while (next_ := await self._next(self._cell)) is not None:
             if not self._skipped or deaths.name_of(next_, self.inputs.timer.wake_at) not in self._skipped:
                 await self._take(self._cell, next_)
+            if self._release is None and self._snapshots.due(self.head_seq):
+                await self._snapshots.take(self._cell)
             if self._release is not None:
                 if await release(self._release, self.head_seq):
                     return True
                 self._release = None
                 self.inputs.look()  # commands raced in: answering each makes the core ask for its release again
+        await self._snapshots.at_release(self._cell, self.head_seq)
         return False
 
     async def close(self) -> None:
@@ -121,12 +134,12 @@ class Life:
     # Restore
 
     async def _restore(self, cell: Cell) -> None:
-        """Fold the log into the cell and the facts, part by part."""
+        """Fold the log into the cell and the facts, part by part; what a good snapshot covers is not read."""
         key = self._held.key
         head = await self._patiently_head()
         if head.sandbox_host:
             self.facts.place = Place(head.sandbox_host, head.ledger_id, head.workspace_no)
-        seq = 0
+        seq = 0 if self._whole_log else await self._snapshots.resume(cell)
         while events := await self._patiently_page(seq):
             for part in self._parts([await self._filled(event) for event in events]):
                 await cell.feed(frames.Restore(key.session, tuple(part), last=False))
@@ -137,12 +150,16 @@ class Life:
                 self.facts.note(event, event.at)
         if seq < max(self.head_seq, head.head_seq):
             raise LogTruncated(f"the log ends at {seq}, it was at {max(self.head_seq, head.head_seq)}")
+        if self._snapshots.seq > head.head_seq:
+            raise LogTruncated(f"the log ends at {head.head_seq}, a snapshot of it is at {self._snapshots.seq}")
         if self.facts.failed is not None:
             raise SessionFailed(self.facts.failed)
         restored = await cell.restore([frames.Restore(key.session, (), last=True)])
         if restored != seq:
             raise CellWrong(f"the cell is at {restored}, the log at {seq}")
         self.head_seq = seq
+        self._restored = True
+        runtime.log().info("session restored", session=key.session, seq=seq, snapshot=self._snapshots.seq)
 
     def _parts(self, events: list[Event]) -> list[list[Event]]:
         """Cut a page so that no frame carries more than a few attachments."""

@@ -37,6 +37,7 @@ class Owner:
         self._rooms, self.held = rooms, held
         self._deaths = Deaths()
         self._skipped: frozenset[str] = frozenset()
+        self._whole_log = False
         self._head_seq = held.head_seq
         self._stop = asyncio.Event()
         self._life: Life | None = None
@@ -88,11 +89,15 @@ class Owner:
 
     def _new_life(self, restarted: bool) -> Life:
         held = Held(self.held.key, self.held.epoch, self._head_seq, self.held.answered_s)
-        return Life(self._rooms, held, restarted=restarted, skipped=self._skipped)
+        return Life(self._rooms, held, restarted=restarted, skipped=self._skipped, whole_log=self._whole_log)
 
     async def _after(self, life: Life, ended: Exception) -> None:
         """Do what follows from the end of a life: the next one begins after it."""
         name = life.delivering_name()
+        if life.failed_from_snapshot:  # it may be the snapshot's fault, and the log does without
+            runtime.log().error("snapshot distrusted", session=self.held.key.session, why=str(ended))
+            self._whole_log = True
+            return
         match ended:
             case LogTruncated():
                 runtime.log().error("log truncated: session quarantined", session=self.held.key.session, why=str(ended))

@@ -209,7 +209,8 @@ class Decision(Struct, frozen=True):
 class Restore(Struct, tag="restore", frozen=True):
     """A part of the session's log, in order; after the ``last`` part the cell answers ``Restored``.
 
-    The first part of a session starts from nothing (later: from ``snapshot``).
+    The first part starts from nothing. One with a ``snapshot`` has no events, comes before all others and is answered
+    by ``Restored`` at once: the next events follow that seq. It is 0 when the cell cannot read the snapshot.
     """
 
     session: str
@@ -259,7 +260,14 @@ class Ping(Struct, tag="ping", frozen=True):
     n: int
 
 
-ToCell = Restore | Deliver | Committed | Aborted | Drop | Ping
+class SnapshotWanted(Struct, tag="snapshot_request", frozen=True):
+    """Answer with ``Snapshot``, while no decision is open. ``if_idle``: leave the content out when there is work."""
+
+    session: str
+    if_idle: bool = False
+
+
+ToCell = Restore | Deliver | Committed | Aborted | Drop | Ping | SnapshotWanted
 
 
 # Frames cell -> celld
@@ -297,4 +305,18 @@ class Pong(Struct, tag="pong", frozen=True):
     n: int
 
 
-FromCell = Hello | Restored | Decided | Pong
+class Snapshot(Struct, tag="snapshot", frozen=True):
+    """The state at ``head_seq``. ``content`` is for cells of the same code version, None: left out, or too large.
+
+    ``idle``: no run is open, no command has not ended, nothing waits for its turn: only a command or the last
+    ``wake_at`` has the session do something. ``assets``: how many it has.
+    """
+
+    session: str
+    head_seq: int
+    idle: bool
+    assets: int
+    content: bytes | None = None
+
+
+FromCell = Hello | Restored | Decided | Pong | Snapshot

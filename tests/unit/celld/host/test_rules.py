@@ -121,3 +121,15 @@ def test_a_sync_changes_things_until_it_has_ended_and_an_evaluation_never_does(e
     facts.note(NewEvent(end, {}, execution_id="x"), 2)
     facts.note(NewEvent("tool.finished", {}, execution_id="z"), 2)
     assert [facts.changes_things(one) for one in "xyz"] == [False, False, False]
+
+
+def test_facts_go_through_a_snapshot_and_what_is_none_is_not_taken() -> None:
+    facts = SessionFacts()
+    facts.note(NewEvent("resources.applied", {"generation": 3, "resources": "r", "files": "f"}), 5)
+    facts.note(NewEvent("sync.started", {}, execution_id="x"), 6)
+    other = SessionFacts()
+    assert other.load(facts.dump())
+    assert (other.generation, other.files, other.failed, other.last_at) == (3, "f", None, 6)
+    assert other.changes_things("x")
+    assert not other.load(b"nonsense")
+    assert (other.generation, other.last_at, other.changes_things("x")) == (0, 0, False)
