@@ -17,7 +17,8 @@ class Config:
     ``listen``: where gateways connect and health is asked; port 0 takes a free one. ``advertise``: what others are
     told, empty for the bound address. ``brokers``: host:port each; none are needed once the host holds a token.
     ``join_token``: admits the host the first time. ``objects``: the object store, a directory. ``lease_ttl_s``: how
-    long its sessions stay its own when it falls silent.
+    long its sessions stay its own when it falls silent. ``hibernate_after_s``: after how long without an input a
+    session is put to sleep, if its next timer is as far away again.
     """
 
     database_url: str
@@ -29,11 +30,15 @@ class Config:
     objects: str
     host: str
     lease_ttl_s: float = limits.LEASE_TTL_S
+    hibernate_after_s: float = limits.HIBERNATE_AFTER_S
 
 
 def from_env(environ: Mapping[str, str]) -> Config:
     """Read the settings; exits with 2 and a line per fault when some are wrong."""
     env = Env(environ)
+    hibernate_after_s = env.duration_s("SETPOINT_HIBERNATE_AFTER", limits.HIBERNATE_AFTER_S)
+    if hibernate_after_s < limits.HIBERNATE_AFTER_S_MIN:
+        env.faults.append(f"SETPOINT_HIBERNATE_AFTER is shorter than {limits.HIBERNATE_AFTER_S_MIN:g}s")
     state_dir = env.state_dir()
     host = environ.get("SETPOINT_HOST_ID") or host_name(environ, "celld")
     if not ids.is_name(host):
@@ -48,6 +53,7 @@ def from_env(environ: Mapping[str, str]) -> Config:
         objects=env.objects(),
         host=host,
         lease_ttl_s=env.lease_ttl_s(),
+        hibernate_after_s=hibernate_after_s,
     )
     env.finish("celld")
     return config

@@ -18,7 +18,7 @@ def explanation(session: Session, asset: Asset, rows: Mapping[str, Asset], now_u
 
     own = rows.get(SESSION_ROW)
     found = compose(seen(asset.as_json()), above, [*_of_head(session), *(reasons_of(own.doc) if own else ())], now_us)
-    reasons = [_view(reason) for reason in found]
+    reasons = [_view(reason) for reason in (*found, *_sleep(session))]
     return Explanation(
         asset.name, asset.doc.get("state", ""), asset.doc.get("known", "not_evaluated"), asset.seq, reasons
     )
@@ -30,6 +30,14 @@ def _of_head(session: Session) -> list[Reason]:
         said = "no cell host has the session"
         return [Reason("WaitingForHost", said, "", "a cell host takes it", command="setpoint host ls")]
     return []
+
+
+def _sleep(session: Session) -> list[Reason]:
+    """Return, after what the assets say, that nothing is done now because nothing is due."""
+    if session.state != "sleeping":
+        return []
+    said = "nothing is due: the session sleeps and has no process"
+    return [Reason("Sleeping", said, "", "a command comes, or the next check is due")]
 
 
 def _view(reason: Reason) -> ReasonView:

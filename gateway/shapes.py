@@ -65,12 +65,15 @@ class ApplyProject(Sent, frozen=True):
 
 
 class Session(Answer, frozen=True):
-    """A session as it stood when it was read. ``unended`` counts commands that have not ended, by lane."""
+    """A session as it stood when it was read. ``unended`` counts commands that have not ended, by lane.
+
+    A ``sleeping`` one is open and has no process: nothing is to be done until a command comes or its next timer is due.
+    """
 
     id: str
     name: str
     labels: dict[str, str]
-    state: Literal["open", "closed"]
+    state: Literal["open", "sleeping", "closed"]
     created_at: str
     closed_at: str | None
     head_seq: int

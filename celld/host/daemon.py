@@ -150,6 +150,7 @@ async def _own(start: _Start, link: links.Door, pool: door.Pool, lease: Lease, s
         sandboxes,
         start.broker,
         start.gateways.moved,
+        start.config.hibernate_after_s,
     )
     async with asyncio.TaskGroup() as tasks:
         owners = start.progress.owners = Owners(rooms, tasks)

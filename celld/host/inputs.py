@@ -27,11 +27,15 @@ class Overflow(Exception):
     """More has happened than may be queued: the life ends, and the next one asks what became of everything."""
 
 
+class Quiet:
+    """Nothing has come for a while: what ``next`` returns in the place of an input, again and again."""
+
+
 class Inputs:
     """The queue of one life. ``next`` returns None after ``stop``, and raises what ``break_off`` was given."""
 
-    def __init__(self, read_inbox: ReadInbox) -> None:
-        self._read = read_inbox
+    def __init__(self, read_inbox: ReadInbox, quiet_s: float) -> None:
+        self._read, self._quiet_s = read_inbox, quiet_s
         self._facts: deque[frames.Input] = deque()
         self._commands: list[tuple[int, int, frames.Delivered]] = []
         self._known = (0, 0)
@@ -74,8 +78,14 @@ class Inputs:
         """Stop the timer."""
         self.timer.disarm()
 
-    async def next(self) -> frames.Input | None:
-        """Wait for the next input."""
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing waits, as far as is known here."""
+        waits = self._facts or self._commands or self._look or self._ticks
+        return not waits and not self._stopped and self._broken is None
+
+    async def next(self) -> frames.Input | Quiet | None:
+        """Wait for the next input; after ``quiet_s`` without any say so."""
         while True:
             self._changed.clear()
             if self._broken is not None:
@@ -93,8 +103,17 @@ class Inputs:
                 if self.timer.is_due():
                     return frames.Tick()
                 self.timer.arm(self.timer.wake_at)
-            else:
+            elif not await self._changes():
+                return Quiet()
+
+    async def _changes(self) -> bool:
+        """Wait for something to be handed out; False when nothing came."""
+        try:
+            async with asyncio.timeout(self._quiet_s):
                 await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _tick(self) -> None:
         self._ticks = True

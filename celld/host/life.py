@@ -13,7 +13,7 @@ from typing import Any, Final
 from celld.host import deaths
 from celld.host.cells import Cell, CellDied
 from celld.host.facts import Place, SessionFacts
-from celld.host.inputs import Inputs
+from celld.host.inputs import Inputs, Quiet
 from celld.host.perform import perform
 from celld.host.rooms import Rooms
 from celld.host.runs import Runs
@@ -25,7 +25,7 @@ from celld.plane.ownership import Mode
 from migrations import outcome
 from setpoint import failpoints, runtime
 from setpoint.contracts import cell as frames
-from setpoint.contracts import codec
+from setpoint.contracts import codec, limits
 from setpoint.contracts.event import Event
 from setpoint.objects import ObjectMissing, blob_key
 
@@ -35,8 +35,8 @@ _IDLE_TICK_US: Final = 1_000_000
 _PART_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
-Release = Callable[[Mode, int], Awaitable[bool]]
-"""Give the session up at a head seq; False when commands wait in its inbox."""
+Release = Callable[[Mode, int, int | None], Awaitable[bool]]
+"""Give the session up at a head seq, to become due at an instant or not; False when commands wait in its inbox."""
 
 
 class SessionGone(Exception):
@@ -68,7 +68,7 @@ class Life:
         self._rooms, self._held, self._restarted, self._skipped = rooms, held, restarted, skipped
         self.facts = SessionFacts()
         self.head_seq = held.head_seq
-        self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known))
+        self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known), rooms.quiet_s)
         self.delivering: frames.Input | None = None
         """The input whose decision the cell has not answered yet: a death now is this input's."""
         self._runs = Runs(rooms, held, self.facts, self.inputs.push, self._gone)
@@ -103,12 +103,16 @@ class Life:
         self._cell.lost.add_done_callback(lambda _: self.inputs.break_off(CellDied(None)))
         self.inputs.again(frames.Owned(self._rooms.host, self._restarted))
         while (next_ := await self._next(self._cell)) is not None:
+            if isinstance(next_, Quiet):
+                if await self._fell_asleep(self._cell, release):
+                    return True
+                continue
             if not self._skipped or deaths.name_of(next_, self.inputs.timer.wake_at) not in self._skipped:
                 await self._take(self._cell, next_)
             if self._release is None and self._snapshots.due(self.head_seq):
                 await self._snapshots.take(self._cell)
             if self._release is not None:
-                if await release(self._release, self.head_seq):
+                if await release(self._release, self.head_seq, None):
                     return True
                 self._release = None
                 self.inputs.look()  # commands raced in: answering each makes the core ask for its release again
@@ -118,15 +122,35 @@ class Life:
     async def close(self) -> None:
         """End the cell and everything under way. Idempotent."""
         self.inputs.close()
-        await self._runs.close()
-        if self._cell is not None:
-            await self._cell.close()
+        try:
+            await self._runs.close()
+        finally:  # its successor may not wait for us: then at least the pipe is closed
+            if self._cell is not None:
+                await self._cell.close()
 
-    async def _next(self, cell: Cell) -> frames.Input | None:
+    async def _next(self, cell: Cell) -> frames.Input | Quiet | None:
         try:
             return await self.inputs.next()
         except CellDied:
             raise await cell.death() from None
+
+    async def _fell_asleep(self, cell: Cell, release: Release) -> bool:
+        """Hibernate when only a command, or a timer that is far enough away, has the session do something again."""
+        now, wake_at = runtime.now_us(), self.inputs.timer.wake_at
+        soon = wake_at is not None and wake_at < now + round(self._rooms.quiet_s * 1_000_000)
+        if soon or self._skipped or self._runs.busy or not self.inputs.empty:
+            return False
+        said = await cell.snapshot(if_idle=True)
+        if not said.idle:
+            return False
+        await self._snapshots.keep_at_release(cell, said)
+        failpoints.hit("celld.hibernate.before")
+        if wake_at is not None:
+            wake_at = min(wake_at, now + round(limits.WAKE_AHEAD_S_MAX * 1_000_000))
+        if await release("hibernate", self.head_seq, wake_at):
+            return True
+        self.inputs.look()
+        return False
 
     def _gone(self, why: str) -> None:
         self.inputs.break_off(SessionGone(why))

@@ -173,11 +173,12 @@ class Owner:
                 raise SessionGone("there is no such session")
             return head
 
-    async def _released(self, mode: Mode, head_seq: int) -> bool:
+    async def _released(self, mode: Mode, head_seq: int, wake_at: int | None = None) -> bool:
         """Release the session; False when commands came in between and are to be answered first."""
+        key, epoch = self.held.key, self.held.epoch
         while True:
             try:
-                status, seq = await self._rooms.ownership.release(self.held.key, self.held.epoch, head_seq, mode)
+                status, seq = await self._rooms.ownership.release(key, epoch, head_seq, mode, wake_at)
             except outcome.Fault:
                 await asyncio.sleep(_RETRY_S)
                 continue

@@ -18,7 +18,10 @@ from setpoint.objects import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """The collaborators of one celld. ``moved`` is told each new head, as a hint for gateways."""
+    """The collaborators of one celld. ``moved`` is told each new head, as a hint for gateways.
+
+    ``quiet_s``: for how long nothing happens to a session before it is put to sleep.
+    """
 
     host: str
     pool: Pool
@@ -30,3 +33,4 @@ class Rooms:
     sandboxes: Sandboxes
     broker: BrokerLink
     moved: Callable[[SessionKey, int], None]
+    quiet_s: float

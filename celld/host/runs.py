@@ -75,6 +75,11 @@ class Runs:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether a run may be alive, or an effect is under way."""
+        return bool(self._open or self._starting or self._tasks)
+
     # Effects
 
     def materialize(self, effect: frames.Materialize) -> None:

@@ -67,6 +67,11 @@ class Snapshots:
         if head_seq - self.seq >= limits.SNAPSHOT_RELEASE_EVENTS_MIN:
             await self.take(cell)
 
+    async def keep_at_release(self, cell: Cell, said: frames.Snapshot) -> None:
+        """Do the same with what the cell has said already."""
+        if said.head_seq - self.seq >= limits.SNAPSHOT_RELEASE_EVENTS_MIN:
+            await self.keep(cell, said)
+
     async def _kept(self, code_version: str) -> list[snapshot.Snapshot]:
         while True:
             try:

@@ -15,6 +15,7 @@ from celld.plane.key import Epoch, Held, SessionKey
 from migrations import door, named
 from setpoint import runtime
 from setpoint.contracts import limits
+from setpoint.contracts.clock import moment
 
 _SQL: Final = named.beside(__file__)
 
@@ -74,10 +75,16 @@ class Ownership:
             return None
         return Held(key, (row["epoch_inc"], row["epoch"]), row["head_seq"], runtime.boottime_s())
 
-    async def release(self, key: SessionKey, epoch: Epoch, head_seq: int, mode: Mode) -> tuple[Released, int]:
-        """Give a session up; ``busy`` only for close and hibernate. Repeated after an unknown end: ``fenced``."""
+    async def release(
+        self, key: SessionKey, epoch: Epoch, head_seq: int, mode: Mode, wake_at: int | None = None
+    ) -> tuple[Released, int]:
+        """Give a session up; ``busy`` only for close and hibernate. Repeated after an unknown end: ``fenced``.
+
+        ``wake_at`` (microseconds since the epoch) is when one that hibernates becomes due, None: at a command alone.
+        """
+        due = moment(wake_at) if wake_at is not None else None
         row = await self.pool.fetchrow(
-            _SQL["release"], key.tenant, key.session, *epoch, head_seq, mode, None, None, None
+            _SQL["release"], key.tenant, key.session, *epoch, head_seq, mode, due, None, None
         )
         assert row is not None, "a function that always returns one row"
         return row["status"], row["seq"] or head_seq

@@ -101,7 +101,7 @@ def _session(row: door.Row) -> shapes.Session:
         id=row["session_id"],
         name=row["name"],
         labels=labels,
-        state=row["state"],
+        state="sleeping" if row["asleep"] else row["state"],
         created_at=rfc3339(micros(row["created_at"])),
         closed_at=None if closed_at is None else rfc3339(micros(closed_at)),
         head_seq=row["head_seq"],

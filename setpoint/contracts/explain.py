@@ -15,7 +15,7 @@ import msgspec
 from setpoint.contracts.clock import parse_rfc3339
 
 Code = Literal[
-    "SessionClosed", "WaitingForHost", "WorkspaceFailed", "WorkspaceExclusive", "Halted",
+    "SessionClosed", "Sleeping", "WaitingForHost", "WorkspaceFailed", "WorkspaceExclusive", "Halted",
     "AssetSuspended", "SyncRunning", "EvaluationRunning", "WorkspaceStale", "EvaluationFailing", "CooldownUntil",
     "AutoSyncOff", "NoSyncDefined", "LockHeld", "CacheFresh", "ConcurrencyLimit",
     "UpstreamNotEvaluated", "UpstreamDrifted", "UpstreamStale", "UpstreamBusy", "WaitingForInterval",

@@ -64,6 +64,9 @@ INBOX_READ_MAX: Final = 50
 SNAPSHOT_TAIL_EVENTS_MAX: Final = 200  # or a tenth of the assets, if that is more; then a snapshot is written
 SNAPSHOT_RELEASE_EVENTS_MIN: Final = 32  # a shorter tail is folded faster than a snapshot is written
 SNAPSHOT_BYTES_MAX: Final = 32 * MIB
+HIBERNATE_AFTER_S: Final = 30.0  # without an input, and only if the next timer is as far away again
+HIBERNATE_AFTER_S_MIN: Final = 0.05
+WAKE_AHEAD_S_MAX: Final = 366 * 24 * 3600.0
 
 # Frames between processes
 LINK_FRAME_BYTES_MAX: Final = 4 * MIB

@@ -67,6 +67,20 @@ async def test_a_session_that_nobody_has_says_so(api: httpx.AsyncClient, owner: 
     assert [one["code"] for one in found["reasons"]] == ["WaitingForHost"]
 
 
+async def test_a_sleeping_session_says_so_last(api: httpx.AsyncClient, owner: Owner, session: str, w: World) -> None:
+    over = reason("AutoSyncOff", "a")
+    await owner.write({"type": "asset.drifted", "asset": "a"}, assets=[row("a", "drifted", reasons=[over])])
+    assert (await api.get(f"/v1/sessions/{session}")).json()["state"] == "open"
+    await w.release(owner._owned, "hibernate")
+    found = (await api.get(f"/v1/sessions/{session}/assets/a/explanation")).json()
+    assert [one["code"] for one in found["reasons"]] == ["AutoSyncOff", "Sleeping"]
+    assert (await api.get(f"/v1/sessions/{session}")).json()["state"] == "sleeping"
+    listed = (await api.get("/v1/sessions")).json()["items"]
+    assert {one["state"] for one in listed if one["id"] == session} == {"sleeping"}
+    await api.post(f"/v1/sessions/{session}/commands", json={"type": "evaluate", "payload": {}})
+    assert (await api.get(f"/v1/sessions/{session}")).json()["state"] == "open", "a command waits: it is to wake"
+
+
 async def test_rows_of_an_older_code_version_are_explained_as_far_as_they_go(
     api: httpx.AsyncClient, owner: Owner, session: str
 ) -> None:
