@@ -120,6 +120,8 @@ def _next(state: State, command: Command, news: list[NewEvent]) -> list[str]:
 def _freed(state: State, command: Command, ended: Iterable[str]) -> set[str]:
     """Return the assets that have ended something and the nearest names below them that were not begun."""
     found: set[str] = set()
+    if not command.unbegun:
+        return found
     seen: set[str] = set()
     waiting = [name for name in ended if name in state.assets]
     for name in waiting:
