@@ -54,6 +54,23 @@ def after_seq(query: Mapping[str, str], headers: Mapping[str, str]) -> int:
     return max(after, whole_number("Last-Event-ID", last)) if last else after
 
 
+def after_seqs(query: Mapping[str, str], headers: Mapping[str, str], known: Mapping[str, str]) -> dict[str, int]:
+    """Return for each session the seq after which a reader of several logs goes on, 0 for those not named.
+
+    ``known``: name or id -> id, of every session of the stream. ``?after=`` and ``Last-Event-ID`` are pairs
+    ``session:seq``, with commas between them; the larger seq of a session counts. Raises Problem invalid-request for
+    anything else, and for a session that is not of this stream.
+    """
+    found = dict.fromkeys(known.values(), 0)
+    for name, text in (("after", query.get("after", "")), ("Last-Event-ID", headers.get("Last-Event-ID", ""))):
+        for pair in text.strip().split(",") if text.strip() else ():
+            session, _, seq = pair.partition(":")
+            if session not in known:
+                raise Problem("invalid-request", f"{name} has no session of this stream in {pair[:64]!r}")
+            found[known[session]] = max(found[known[session]], whole_number(name, seq))
+    return found
+
+
 def encode_cursor(key: str) -> str:
     """Make the opaque cursor that stands for the last key of a page."""
     return base64.urlsafe_b64encode(key.encode()).rstrip(b"=").decode()

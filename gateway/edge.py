@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,7 @@ from gateway.store.database import Database
 from gateway.watcher import Watcher
 from setpoint.brokerlink import BrokerLink
 from setpoint.contracts.codec import canonical_json
+from setpoint.contracts.limits import SSE_SESSIONS_PER_SHARE
 from setpoint.contracts.problem import Problem
 from setpoint.objects import ObjectStore
 
@@ -57,15 +59,19 @@ class Streams:
         self._open: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def one(self, tenant_id: str) -> Iterator[None]:
-        """Count one stream for the length of the block. Raises Problem quota-exceeded when it is one too many."""
-        if self._open[tenant_id] >= self._each or self._open.total() >= self._most:
+    def one(self, tenant_id: str, sessions: int = 1) -> Iterator[None]:
+        """Count a stream for the length of the block: once for every ten sessions that it follows.
+
+        Raises Problem quota-exceeded when it is one too many.
+        """
+        shares = ceil(sessions / SSE_SESSIONS_PER_SHARE)
+        if self._open[tenant_id] + shares > self._each or self._open.total() + shares > self._most:
             raise Problem("quota-exceeded", "too many streams are open here", retry_after_s=5)
-        self._open[tenant_id] += 1
+        self._open[tenant_id] += shares
         try:
             yield
         finally:
-            self._open[tenant_id] -= 1
+            self._open[tenant_id] -= shares
             if not self._open[tenant_id]:
                 del self._open[tenant_id]
 

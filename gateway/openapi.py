@@ -17,7 +17,7 @@ import msgspec
 from gateway import shapes
 from gateway.route import EVERYWHERE, PageOf, Route
 from setpoint.contracts.command import TYPES
-from setpoint.contracts.limits import IDEMPOTENCY_KEY_CHARS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from setpoint.contracts.limits import IDEMPOTENCY_KEY_CHARS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, SSE_SESSIONS_MAX
 from setpoint.contracts.problem import CODES
 
 Json = dict[str, Any]
@@ -29,6 +29,11 @@ _QUERY: Final[dict[str, tuple[str, Json]]] = {
     ),
     "after": ("The cursor that a page gave as ``next``; opaque.", {"type": "string"}),
     "after_seq": ("The seq after which to read.", {"type": "integer", "minimum": 0, "default": 0}),
+    "sessions": (
+        "Id or name of a session to follow; once for each.",
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": SSE_SESSIONS_MAX},
+    ),
+    "after_seqs": ("Where to start: ``session:seq`` pairs with commas between them.", {"type": "string"}),
     "asset": ("Only executions of this asset.", {"type": "string"}),
     "kind": ("Only syncs, or syncs and evaluations.", {"enum": ["all", "sync"], "default": "all"}),
     "step": ("Which step.", {"type": "integer", "minimum": 0, "default": 0}),
@@ -44,8 +49,17 @@ _HEADERS: Final[dict[str, tuple[str, Json]]] = {
     "If-None-Match": ("Answer 304 when the ETag is still this.", {"type": "string"}),
     "If-Match": ("Refuse with 412 unless the ETag is still this.", {"type": "string"}),
     "Last-Event-ID": ("The seq after which the stream goes on.", {"type": "integer", "minimum": 0}),
+    "Last-Event-IDs": ("Where the stream goes on: ``session:seq`` pairs with commas between them.", {"type": "string"}),
     "Accept": ("``text/event-stream`` asks for the stream.", {"type": "string"}),
 }
+_SHOWN: Final = {
+    "after_seq": "after",
+    "after_seqs": "after",
+    "sessions": "session",
+    "Last-Event-IDs": "Last-Event-ID",
+}
+"""What a parameter is called, where one name means different things on different routes."""
+
 _PATH: Final = {
     "session": "Id or name of a session.",
     "command": "Id of a command.",
@@ -117,11 +131,11 @@ def _parameters(route: Route) -> list[Json]:
     ]
     for name in route.query:
         text, schema = _QUERY[name]
-        shown = "after" if name == "after_seq" else name
-        found.append({"name": shown, "in": "query", "description": text, "schema": schema})
+        entry = {"name": _SHOWN.get(name, name), "in": "query", "description": text, "schema": schema}
+        found.append(entry | ({"required": True} if name == "sessions" else {}))
     for name in route.headers:
         text, schema = _HEADERS[name]
-        found.append({"name": name, "in": "header", "description": text, "schema": schema})
+        found.append({"name": _SHOWN.get(name, name), "in": "header", "description": text, "schema": schema})
     return found
 
 

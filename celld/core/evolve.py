@@ -32,6 +32,8 @@ def evolve(state: State, event: Event) -> State:
     if fold is None and event.type not in TYPES:
         raise UnknownEvent(event.type)
     after = fold(state, event) if fold is not None else state
+    if event.asset is not None and after.commands:
+        after = fold_command.moved(after, event.asset)
     return replace(after, head_seq=event.seq, epoch=event.epoch)
 
 

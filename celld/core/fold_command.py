@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from setpoint.contracts.command import Evaluate, Sync, Tool, parse_command
 from setpoint.contracts.event import Event
 
 _ENDED_KEPT: Final = 128
+GOOD: Final = "succeeded"
 NAMING: Final = frozenset({"evaluate", "sync"})
 """The commands that name assets and therefore wait for each other where the names overlap."""
 
@@ -72,7 +74,7 @@ def _activated(state: State, event: Event) -> State:
 
 def _begin(state: State, command: Command, event: Event) -> State:
     if command.type != "evaluate":
-        return _with(state, command)
+        return _with(state, _counted(state, command, command.names))
     outcomes: list[tuple[str, str]] = []
     left: list[str] = []
     for name in command.names:
@@ -124,7 +126,9 @@ def _tool_finished(state: State, event: Event) -> State:
 def begun(state: State, command_id: str | None, name: str) -> State:
     """Note that the sync of ``name`` was requested for a command, if it was for one that is open."""
     command = state.commands.get(command_id or "")
-    return state if command is None else _with(state, replace(command, begun=command.begun.with_(name, True)))
+    if command is None:
+        return state
+    return _with(state, _counted(state, replace(command, begun=command.begun.with_(name, True)), (name,)))
 
 
 def synced(state: State, command_id: str | None, name: str, outcome: str) -> State:
@@ -152,7 +156,63 @@ def evaluated(state: State, asset: Asset, flight: Evaluation, verdict: str) -> S
     return state
 
 
+def own_outcome(state: State, command: Command, name: str) -> str:
+    """Return what became of a name of a manual sync by itself: free when it was not begun, whatever is above it."""
+    if name in command.begun:
+        return "runs" if runs(state, command, name) else command.outcomes.get(name) or "retired"
+    asset = state.assets.get(name)
+    return "retired" if asset is None or schedule.direct_pair(asset) is None else "free"
+
+
+def runs(state: State, command: Command, name: str) -> bool:
+    """Tell whether the sync of a name that a command has begun is not over."""
+    asset = state.assets.get(name)
+    if asset is None:
+        return any(run.command_id == command.id and run.asset == name for run in state.executions.values())
+    if asset.sync is None or asset.sync.command_id != command.id:
+        return False
+    return schedule.in_flight(asset) or name not in command.outcomes
+
+
+def moved(state: State, name: str) -> State:
+    """Return the state after something happened to an asset: manual syncs that have begun it know what it came to."""
+    for command in state.commands.values():
+        if command.type == "sync" and name in command.begun:
+            state = _with(state, _counted(state, command, (name,)))
+    return state
+
+
+def recounted(state: State) -> State:
+    """Return the state after the graph has changed: the sets of manual syncs are those of the new lineage."""
+    for command in state.commands.values():
+        if command.type == "sync" and command.active:
+            cleared = replace(command, unbegun=0, running=0, bad=0)
+            state = _with(state, _counted(state, cleared, command.names))
+    return state
+
+
+def _counted(state: State, command: Command, names: Iterable[str]) -> Command:
+    """Put these names of a manual sync into the set that each belongs to; one that is no asset is in none."""
+    unbegun, running, bad = command.unbegun, command.running, command.bad
+    for name in names:
+        if name not in state.assets:
+            continue
+        bit, outcome = state.lineage.bit(name), own_outcome(state, command, name)
+        unbegun, running, bad = unbegun & ~bit, running & ~bit, bad & ~bit
+        if outcome == "free":
+            unbegun |= bit
+        elif outcome == "runs":
+            running |= bit
+        elif outcome not in (GOOD, "retired"):
+            bad |= bit
+    if (unbegun, running, bad) == (command.unbegun, command.running, command.bad):
+        return command
+    return replace(command, unbegun=unbegun, running=running, bad=bad)
+
+
 def _with(state: State, command: Command) -> State:
+    if state.commands.get(command.id) is command:
+        return state
     return replace(state, commands={**state.commands, command.id: command})
 
 

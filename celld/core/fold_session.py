@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from celld.core import schedule, timer
+from celld.core import fold_command, schedule, timer
 from celld.core.state import Asset, Generation, Halted, Look, State, Workspace
 from setpoint.contracts.event import Event
 from setpoint.contracts.resource.graph import downstreams, topological_order, upstreams_of
@@ -26,7 +26,7 @@ def _applied(state: State, event: Event) -> State:
     applied = replace(
         state, generation=generation, settings=compiled.settings, executions=executions, materialize_failed=None
     )
-    return schedule.rebuild(applied, assets, downstreams(graph), topological_order(graph))
+    return fold_command.recounted(schedule.rebuild(applied, assets, downstreams(graph), topological_order(graph)))
 
 
 def _next_asset(state: State, spec: CompiledAsset, event: Event, generation: int) -> Asset:

@@ -103,8 +103,8 @@ def _failed(state: State, event: Event) -> State:
 def _cancelled(state: State, event: Event) -> State:
     """A cancelled sync spends the trigger it took; one that came while it ran stays."""
     asset = state.assets.get(event.asset or "")
-    if asset is None or asset.sync is None:
-        return fold_lock.over(state, event.execution_id or "", event.at)
+    if asset is None or asset.sync is None or asset.sync.execution_id != (event.execution_id or ""):
+        return fold_lock.over(state, event.execution_id or "", event.at)  # of an asset that was removed meanwhile
     direct = asset.direct
     if direct is not None:
         direct = None if asset.sync.takes_direct and not direct.merged else replace(direct, merged=False)
@@ -114,8 +114,8 @@ def _cancelled(state: State, event: Event) -> State:
 def _given_back(state: State, event: Event) -> State:
     """A sync that was skipped, or whose outcome nobody knows, gives its trigger back and is looked at later."""
     asset = state.assets.get(event.asset or "")
-    if asset is None or asset.sync is None:
-        return fold_lock.over(state, event.execution_id or "", event.at)
+    if asset is None or asset.sync is None or asset.sync.execution_id != (event.execution_id or ""):
+        return fold_lock.over(state, event.execution_id or "", event.at)  # of an asset that was removed meanwhile
     direct, sync = asset.direct, asset.sync
     if direct is not None:
         retry = direct.retry or (sync.takes_direct and not direct.merged and sync.phase != "requested")

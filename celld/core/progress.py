@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from celld.core import answer, schedule, sync, tool, workspace
-from celld.core.state import Command
+from celld.core.fold_command import GOOD, own_outcome, runs
+from celld.core.state import Command, State
 from celld.core.turn import Turn
 from setpoint.contracts.event import NewEvent
 
 _NAMES_SHOWN: Final = 100
-GOOD: Final = "succeeded"
 _MOVES: Final = frozenset(
     {
         "evaluation.completed",
@@ -41,7 +41,7 @@ def advance(turn: Turn) -> None:
                 _evaluate(turn, command)
             case "sync":
                 if fresh or any(_concerns(event, command) for event in news):
-                    _sync(turn, command)
+                    _sync(turn, command, news)
             case "close":
                 _close(turn, command)
             case _:
@@ -79,61 +79,75 @@ def _evaluate(turn: Turn, command: Command) -> None:
     answer.end(turn, command.id, "failed" if "unknown" in outcomes.values() else GOOD, **_result(outcomes))
 
 
-def _sync(turn: Turn, command: Command) -> None:
+def _sync(turn: Turn, command: Command, news: list[NewEvent]) -> None:
     """Request each name whose selected upstreams are through; those below one that failed are left out."""
     if command.cancelling:
-        if not any(_runs(turn, command, name) for name in command.begun.unsorted()):
+        if not any(runs(turn.state, command, name) for name in command.begun.unsorted()):
             known = {name: outcome for name in command.names if (outcome := command.outcomes.get(name)) is not None}
             answer.end(turn, command.id, "cancelled", **_summary(known))
         return
     if not command.active:
         return
-    outcomes = _outcomes(turn, command)
-    for name in command.names:
-        if outcomes[name] != "free" or schedule.in_flight(turn.asset(name)):
-            continue
+    for name in _next(turn.state, command, news):
         pair = schedule.direct_pair(turn.asset(name))
         assert pair is not None, "an asset without a sync is free to be synced"
         sync.request(turn, name, "manual", pair[0], stages=command.stages, command_id=command.id)
+    if turn.state.commands[command.id].running:
+        return
+    outcomes = _outcomes(turn.state, command)
     if all(outcome not in ("free", "waits", "runs") for outcome in outcomes.values()):
         good = all(outcome in (GOOD, "retired") for outcome in outcomes.values())
         answer.end(turn, command.id, GOOD if good else "failed", **_result(outcomes))
 
 
-def _outcomes(turn: Turn, command: Command) -> dict[str, str]:
+def _next(state: State, command: Command, news: list[NewEvent]) -> list[str]:
+    """Return the names that may be requested now, upstreams first, of those that the news may have freed."""
+    lineage, blocked = state.lineage, command.unbegun | command.running | command.bad
+    if news and all(event.type in _MOVES for event in news if _concerns(event, command)):
+        ended = {event.asset for event in news if _concerns(event, command) and event.asset is not None}
+        names = sorted(_freed(state, command, ended), key=lineage.places.__getitem__)
+    else:
+        names = [name for name in command.names if name in state.assets]
+    return [
+        name
+        for name in names
+        if command.unbegun & lineage.bit(name)
+        and not lineage.above[name] & blocked
+        and not schedule.in_flight(state.assets[name])
+    ]
+
+
+def _freed(state: State, command: Command, ended: Iterable[str]) -> set[str]:
+    """Return the assets that have ended something and the nearest names below them that were not begun."""
+    found: set[str] = set()
+    if not command.unbegun:
+        return found
+    seen: set[str] = set()
+    waiting = [name for name in ended if name in state.assets]
+    for name in waiting:
+        if command.unbegun & state.lineage.bit(name):
+            found.add(name)
+    while waiting:
+        for below in state.downstreams.get(waiting.pop(), ()):
+            if below in seen:
+                continue
+            seen.add(below)
+            if command.unbegun & state.lineage.bit(below):
+                found.add(below)
+            else:
+                waiting.append(below)
+    return found
+
+
+def _outcomes(state: State, command: Command) -> dict[str, str]:
     """Return for each name: what came of it, or runs, waits (for an upstream), free (may be requested), left_out."""
-    lineage = turn.state.lineage
-    outcomes = {name: _own(turn, command, name) for name in command.names}
-    waits = bad = 0
-    for name, outcome in outcomes.items():
-        if name not in turn.state.assets or outcome in (GOOD, "retired"):
-            continue
-        if outcome in ("free", "runs"):
-            waits |= lineage.bit(name)
-        else:
-            bad |= lineage.bit(name)
+    outcomes = {name: own_outcome(state, command, name) for name in command.names}
     for name, outcome in outcomes.items():
         if outcome == "free":
-            above = lineage.above[name]
-            outcomes[name] = "left_out" if above & bad else "waits" if above & waits else "free"
+            above = state.lineage.above[name]
+            waits = above & (command.unbegun | command.running)
+            outcomes[name] = "left_out" if above & command.bad else "waits" if waits else "free"
     return outcomes
-
-
-def _own(turn: Turn, command: Command, name: str) -> str:
-    """Tell what became of a name by itself: free when it was not begun yet, whatever is above it."""
-    if name in command.begun:
-        return "runs" if _runs(turn, command, name) else command.outcomes.get(name) or "retired"
-    asset = turn.state.assets.get(name)
-    return "retired" if asset is None or schedule.direct_pair(asset) is None else "free"
-
-
-def _runs(turn: Turn, command: Command, name: str) -> bool:
-    asset = turn.state.assets.get(name)
-    if asset is None:
-        return any(run.command_id == command.id and run.asset == name for run in turn.state.executions.values())
-    if asset.sync is None or asset.sync.command_id != command.id:
-        return False
-    return schedule.in_flight(asset) or name not in command.outcomes
 
 
 def _close(turn: Turn, command: Command) -> None:

@@ -6,7 +6,7 @@ Reports may come twice, late, or of runs that are long over: those change nothin
 from __future__ import annotations
 
 from celld.core import effect, evaluate, fit, fruitless, guardrail, lock, sync, tool
-from celld.core.state import Execution
+from celld.core.state import Asset, Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import AttachRun, RunEnded, RunFound, RunRefused, StepEnded
 from setpoint.contracts.resource.model import Condition
@@ -155,10 +155,16 @@ def _cancelled(turn: Turn, run: Execution) -> None:
         )
 
 
+def _is_of(asset: Asset, run: Execution) -> bool:
+    """Tell whether a run belongs to what the asset does now: one that was removed and came back has older runs."""
+    syncs = asset.sync is not None and asset.sync.execution_id == run.id
+    return syncs or (asset.evaluation is not None and asset.evaluation.execution_id == run.id)
+
+
 def _lost(turn: Turn, run: Execution, how: str) -> None:
     """Close an execution whose outcome nobody knows (reconcile.md section 4, outcome_unknown)."""
     asset = turn.state.assets.get(run.asset)
-    if run.kind != "tool" and asset is None:
+    if run.kind != "tool" and (asset is None or not _is_of(asset, run)):
         _cancelled(turn, run)
         return
     turn.emit("run.interrupted", run.asset or None, execution_id=run.id, command_id=run.command_id, how=how)

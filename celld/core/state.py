@@ -220,7 +220,8 @@ class Command(Struct, frozen=True):
     """An accepted command that has not ended. ``active`` False: it waits for one that names the same assets.
 
     ``outcomes`` has what came of each name so far; for an evaluation ``left`` has the names without one, for a sync
-    ``begun`` has those that were requested. ``named`` is the set of ``names``.
+    ``begun`` has those that were requested. ``named`` is the set of ``names``. ``unbegun``, ``running`` and ``bad``
+    (begun, over, and not well) are sets of a manual sync's names as ``State.lineage`` has them.
     """
 
     id: str
@@ -238,6 +239,9 @@ class Command(Struct, frozen=True):
     left: Table[bool] = Table()
     begun: Table[bool] = Table()
     outcomes: Table[str] = Table()
+    unbegun: int = 0
+    running: int = 0
+    bad: int = 0
 
 
 class Generation(Struct, frozen=True):

@@ -18,7 +18,12 @@ JSON_DEPTH_MAX: Final = 32
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
 PAGE_ITEMS_MAX: Final = 500
 PAGE_ITEMS_DEFAULT: Final = 100
-SSE_BUFFER_BYTES_MAX: Final = 256 * KIB
+SSE_BUFFER_BYTES_MAX: Final = 256 * KIB  # of a client: what waits for it, here and in the kernel
+SSE_PAGE_BYTES_MAX: Final = 32 * KIB
+SSE_SOCKET_BYTES: Final = 64 * KIB  # the kernel takes twice that
+SSE_PAGES_KEPT_BYTES_MAX: Final = 2 * MIB
+SSE_SESSIONS_MAX: Final = 100  # on one stream
+SSE_SESSIONS_PER_SHARE: Final = 10  # a stream of more counts as several
 SSE_HEARTBEAT_S: Final = 15.0
 SSE_WRITE_S_MAX: Final = 20.0
 SSE_CLIENTS_MAX: Final = 2000
@@ -111,6 +116,7 @@ SANDBOX_PROCESSES_MAX: Final = 1024
 assert LEASE_RENEW_S * 3 < LEASE_TTL_S, "a lease must survive two lost renewals"
 assert PROOF_S < GRANT_S < HOST_TOKEN_S, "what is narrower lives shorter"
 assert COMMAND_PAYLOAD_BYTES_MAX < EVENT_BYTES_MAX, "a command fits the event that accepts it"
+assert EVENT_BYTES_MAX + SSE_PAGE_BYTES_MAX + 2 * SSE_SOCKET_BYTES <= SSE_BUFFER_BYTES_MAX, "what a client may hold up"
 assert EVENT_BYTES_MAX * BATCH_SESSIONS_MAX <= BATCH_BYTES_MAX, "one large event of every session fits a batch"
 assert OUTPUT_TAIL_BYTES * 2 < EVENT_BYTES_MAX, "both tails of a step fit its event"
 assert OUTPUT_READ_BYTES_MAX < LINK_FRAME_BYTES_MAX

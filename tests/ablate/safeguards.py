@@ -166,9 +166,9 @@ CORE: Final[tuple[Ablation, ...]] = (
     core(
         "G20",
         "below one that failed a manual selection is left out",
-        "progress",
-        "            bad |= lineage.bit(name)\n",
-        "            pass\n",
+        "fold_sync",
+        'fold_command.synced(state, sync.command_id, asset.name, "failed")',
+        'fold_command.synced(state, sync.command_id, asset.name, "succeeded")',
         "commands::test_below_a_failed_one_the_selection_is_left_out",
     ),
     core(

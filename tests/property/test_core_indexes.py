@@ -9,6 +9,7 @@ import pytest
 
 from celld.core import schedule
 from celld.core.evolve import evolve
+from celld.core.fold_command import GOOD, own_outcome
 from celld.core.state import Asset, State, empty
 from tests.sim.episode import episode
 from tests.sim.world import SESSION
@@ -22,6 +23,7 @@ def test_indexes_are_what_a_walk_over_all_assets_finds(seed: int) -> None:
         state = evolve(state, event)
         _check_gates(state)
         _check_agendas(state)
+        _check_commands(state)
 
 
 def _check_gates(state: State) -> None:
@@ -53,3 +55,16 @@ def _restless(patient: list[Asset]) -> list[str]:
 
 def _agenda(entries: Iterable[tuple[int | None, Asset]]) -> list[tuple[int, str]]:
     return sorted((at, one.name) for at, one in entries if at is not None)
+
+
+def _check_commands(state: State) -> None:
+    """The sets of a manual sync are what each of its names says of itself."""
+    for command in state.commands.values():
+        if command.type != "sync" or not command.active:
+            continue
+        sets: dict[str, int] = {"free": 0, "runs": 0, "bad": 0}
+        for name in command.names:
+            outcome = own_outcome(state, command, name)
+            if name in state.assets and outcome not in (GOOD, "retired"):
+                sets[outcome if outcome in sets else "bad"] |= state.lineage.bit(name)
+        assert (command.unbegun, command.running, command.bad) == (sets["free"], sets["runs"], sets["bad"])

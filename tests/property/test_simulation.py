@@ -84,6 +84,6 @@ def test_a_failing_schedule_is_made_smaller() -> None:
         return tally
 
     smaller, found = shrink(7, frozenset(), ["check_log: something"], verdict)
-    left = set(plan(7).labels()) - smaller
+    left = {label for label in plan(7).labels() if not {label, label.split(".")[0]} & smaller}
     assert left == {"f1", "c0", "c0.2"}
     assert found == ["check_log: something"]

@@ -50,7 +50,8 @@ DELETE FROM setpoint.sessions; DELETE FROM setpoint.session_heads; DELETE FROM s
 DELETE FROM setpoint.events; DELETE FROM setpoint.session_snapshots; DELETE FROM setpoint.generations;
 DELETE FROM setpoint.session_assets; DELETE FROM setpoint.asset_locks; DELETE FROM setpoint.commands;
 DELETE FROM setpoint.command_inbox; DELETE FROM setpoint.command_results; DELETE FROM setpoint.idempotency_keys;
-DELETE FROM setpoint.cell_hosts; DELETE FROM setpoint.sandbox_hosts; DELETE FROM setpoint.audit_log;
+DELETE FROM setpoint.fenced_writes; DELETE FROM setpoint.cell_hosts; DELETE FROM setpoint.sandbox_hosts;
+DELETE FROM setpoint.audit_log;
 UPDATE setpoint.cluster SET incarnation = 1;
 """
 

@@ -107,10 +107,11 @@ class Author:
             self._acquire: 5,
             self._take_over: 2,
             self._release: 7,
-            self._register: 2,
+            self._register: 3,
             self._renew: 8,
             self._bury: 6,
             self._break_lock: 4,
+            self._clean: 2,
             self._create: 3,
             self._look: 5,
             self._snapshot: 4,
@@ -210,6 +211,11 @@ class Author:
         tenant, lock_key = some.choice(held) if held and some.random() < 0.8 else (self.keys[0][0], "k0")
         why, fingerprint = some.choice([None, "why"]), some.choice([b"x", b"y"]) if idem else None
         self.call("break_lock", tenant, lock_key, command, "me", why, some.random() < 0.3, idem, fingerprint)
+
+    def _clean(self) -> None:
+        """Sweep; all there is, because which rows of many go first is open."""
+        name = self.random.choice(["sweep_keys", "sweep_wakes", "sweep_locks", "sweep_fenced"])
+        self.call(name, 1000, *([TTL_US] if name == "sweep_fenced" else []))
 
     def _append(self) -> None:
         items, seen = [], set()

@@ -30,6 +30,8 @@ _COLUMNS: Final = {
     "command_inbox": "tenant_id, session_id, lane, inbox_seq, command_id",
     "command_results": "tenant_id, command_id, session_id, status, result, seq",
     "idempotency_keys": "tenant_id, key, kind, fingerprint, subject_id, expires_at",
+    "fenced_writes": "tenant_id, session_id, epoch_inc, epoch, kind, against_inc, against_epoch, refused, first_at,"
+    " last_at",
     "cell_hosts": "host_id, incarnation, state, address, public_key, renewal_no, lease_expires_at",
     "sandbox_hosts": "host_id, incarnation, ledger_id, address, state, capacity",
     "audit_log": "action, detail AS detail_json",
@@ -65,6 +67,7 @@ def model_dump(db: Tables) -> Dump:
         "commands": [(key[0], key[1], *x) for key, x in db.commands.items()],
         "command_results": [(key[0], key[1], *x) for key, x in db.results.items()],
         "idempotency_keys": [(*key, *x) for key, x in db.claims.items()],
+        "fenced_writes": [(*key, *x.against, x.refused, x.first_at, x.last_at) for key, x in db.fenced.items()],
         "cell_hosts": [
             (name, x.incarnation, x.state, x.address, x.public_key, x.renewal_no, x.lease_expires_at)
             for name, x in db.cell_hosts.items()

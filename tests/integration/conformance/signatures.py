@@ -16,7 +16,7 @@ import msgspec
 from migrations.door import Row
 from setpoint.contracts.clock import micros, moment
 from setpoint.contracts.event import Event
-from tests.sim.postgres import append, commands, lease, locks, ownership, reads, registry
+from tests.sim.postgres import append, commands, janitor, lease, locks, ownership, reads, registry
 from tests.sim.postgres.item import decode
 from tests.sim.postgres.tables import NEVER, Tables
 
@@ -194,6 +194,12 @@ SIGNATURES: Final[dict[str, Signature]] = {
         "SELECT host_id, incarnation, address, sessions FROM setpoint.cell_candidates()",
         registry.cell_candidates,
         {},
+    ),
+    "sweep_keys": Signature(_BROKER, "SELECT setpoint.sweep_keys($1)", janitor.sweep_keys, {}, scalar=True),
+    "sweep_wakes": Signature(_BROKER, "SELECT setpoint.sweep_wakes($1)", janitor.sweep_wakes, {}, scalar=True),
+    "sweep_locks": Signature(_BROKER, "SELECT setpoint.sweep_locks($1)", janitor.sweep_locks, {}, scalar=True),
+    "sweep_fenced": Signature(
+        _BROKER, "SELECT setpoint.sweep_fenced($1, $2)", janitor.sweep_fenced, {1: _interval}, scalar=True
     ),
     "restored": Signature("setpoint_migrate", "SELECT * FROM setpoint.restored()", ownership.restored, {}, one=True),
 }

@@ -10,7 +10,7 @@ from tests.integration.protocol.world import World, new_id
 
 READABLE = (
     *("sessions", "events", "generations", "session_assets", "asset_locks"),
-    *("commands", "command_inbox", "command_results"),
+    *("commands", "command_inbox", "command_results", "fenced_writes"),
 )
 GRANTS = {
     "setpoint_gateway": {
@@ -26,6 +26,7 @@ GRANTS = {
     "setpoint_broker": {
         *("host_dead", "dead_hosts", "sandbox_register", "sandbox_seen", "sandbox_gone", "sandboxes", "hosts"),
         *("cell_candidates", "key_publish", "keys", "join_token_check"),
+        *("sweep_keys", "sweep_wakes", "sweep_locks", "sweep_fenced", "sweep_cells", "sweep_sandboxes", "sweep_tokens"),
     },
     "setpoint_celld": {
         *("host_register", "host_renew", "owned", "host_dead", "dead_hosts", "claim_wakes", "acquire", "release"),
@@ -43,6 +44,7 @@ async def busy_session(w: World, tenant: str) -> None:
     generation = {"n": 1, "resources": "r", "files": "f"}
     await w.write(owned, ack=[[1, 1]], results=[result], generation=generation, assets=[{"name": "a", "doc": {}}])
     await w.write(owned, take=[{"key": "k", "execution": new_id()}])
+    await w.append({**owned.item(), "epoch": owned.epoch - 1})
 
 
 async def test_a_tenant_sees_its_own_rows_and_no_others(w: World) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from setpoint.contracts.event import Event
+from tests.sim.postgres.fencing import note
 from tests.sim.postgres.item import Item, instant
 from tests.sim.postgres.locks import decide_locks
 from tests.sim.postgres.tables import Generation, Projected, Result, Tables, bad
@@ -53,6 +54,9 @@ def append_batch(db: Tables, items: Sequence[Item]) -> list[Became]:
         db.locks.update(moves)
     for item in good:
         _write(db, item)
+    for item, status in zip(items, statuses, strict=True):
+        if status == "fenced":
+            note(db, (item.tenant, item.session), (item.inc, item.epoch), "append")
     rows = []
     for at, item in enumerate(items):
         head = db.heads.get((item.tenant, item.session))

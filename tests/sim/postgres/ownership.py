@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from setpoint.contracts.event import Event
 from tests.sim.postgres.commands import holder_of, keep
+from tests.sim.postgres.fencing import note
 from tests.sim.postgres.tables import NEVER, Head, Session, Tables, Wake, bad
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
@@ -143,6 +144,8 @@ def release(
     if head is None:
         return Released("fenced", None)
     if (head.epoch_inc, head.epoch) != (epoch_inc, epoch) or head.owner_host is None:
+        if (head.epoch_inc, head.epoch) != (epoch_inc, epoch):  # under the same epoch it is a repeated call
+            note(db, key, (epoch_inc, epoch), "release")
         return Released("fenced", head.head_seq)
     if head.head_seq != head_seq:
         return Released("moved_head", head.head_seq)

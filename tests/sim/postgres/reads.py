@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from setpoint.contracts.event import Event
+from tests.sim.postgres.fencing import note
 from tests.sim.postgres.tables import Snapshot, Tables
 
 
@@ -84,7 +85,10 @@ def snapshot_write(
     """Keep a snapshot and the one before it: ok | fenced | ahead."""
     key = (tenant, session)
     head = db.heads.get(key)
-    if head is None or (head.epoch_inc, head.epoch) != (epoch_inc, epoch) or head.owner_host is None:
+    if head is None:
+        return "fenced"
+    if (head.epoch_inc, head.epoch) != (epoch_inc, epoch) or head.owner_host is None:
+        note(db, key, (epoch_inc, epoch), "snapshot")
         return "fenced"
     if at_seq > head.head_seq:
         return "ahead"

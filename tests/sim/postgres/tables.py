@@ -145,6 +145,16 @@ class Snapshot(NamedTuple):
 
 
 @dataclass(slots=True)
+class Fenced:
+    """A row of fenced_writes: what was refused to an epoch, the epoch it was refused against last, how often, when."""
+
+    against: Epoch
+    refused: int
+    first_at: int
+    last_at: int
+
+
+@dataclass(slots=True)
 class Tables:
     """A whole database. ``now`` is its clock: the caller sets it, no function does."""
 
@@ -169,6 +179,8 @@ class Tables:
     claims: dict[tuple[str, str], Claim] = field(default_factory=dict)
     cell_hosts: dict[str, CellHost] = field(default_factory=dict)
     sandbox_hosts: dict[str, SandboxHost] = field(default_factory=dict)
+    fenced: dict[tuple[str, str, int, int, str], Fenced] = field(default_factory=dict)
+    """(tenant, session, incarnation, epoch, kind of write)."""
     audit: list[tuple[str, dict[str, object]]] = field(default_factory=list)
 
 

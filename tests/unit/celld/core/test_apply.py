@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from celld.core.decide import decide
-from setpoint.contracts.cell import Delivered, Materialize
+from setpoint.contracts.cell import Delivered, Materialize, RunEnded, RunFound
 from setpoint.contracts.resource.model import CompiledAsset, encode
 from tests.sim.world import World, asset, pair, project
 
@@ -223,3 +226,22 @@ def test_a_blocked_asset_is_looked_at_for_changed_files_when_it_is_clear() -> No
     world.command("evaluate", {"select": ["a"]})
     world.run(20)
     assert world.counts("b", head)[1] == 1
+
+
+@pytest.mark.parametrize("report", [RunFound("", "lost"), RunFound("", "interrupted"), RunEnded("", "cancelled")])
+def test_a_run_of_an_asset_that_was_removed_and_came_back_says_nothing_of_the_new_one(
+    report: RunFound | RunEnded,
+) -> None:
+    world = World(project(asset("a"), asset("b")))
+    world.run(5)
+    (old,) = world.events("sync.started", "a")
+    world.apply(project(asset("b")))
+    world.apply(project(asset("a"), asset("b")))
+    asked = world.command("sync", {"select": ["a"]})
+    world.feed(msgspec.structs.replace(report, execution_id=old.execution_id))
+    world.run(200)
+    ends = [event.type for event in world.log if event.execution_id == old.execution_id and event.seq > old.seq]
+    assert ends == ["sync.cancelled"]
+    assert [event.type for event in world.ends(asked)] == ["command.succeeded"]
+    assert world.known() == {"a": "ready", "b": "ready"}
+    assert not len(world.state.executions)
