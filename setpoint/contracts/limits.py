@@ -66,6 +66,9 @@ BATCH_SESSIONS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 4 * MIB
 RESTORE_EVENTS_PER_FRAME: Final = 500
 INBOX_READ_MAX: Final = 50
+SNAPSHOT_TAIL_EVENTS_MAX: Final = 200  # or a tenth of the assets, if that is more; then a snapshot is written
+SNAPSHOT_RELEASE_EVENTS_MIN: Final = 32  # a shorter tail is folded faster than a snapshot is written
+SNAPSHOT_BYTES_MAX: Final = 32 * MIB
 
 # Frames between processes
 LINK_FRAME_BYTES_MAX: Final = 4 * MIB
@@ -121,4 +124,6 @@ assert COMPILE_QUEUE_MAX * (COMPILE_INPUT_BYTES_MAX + DBT_MANIFESTS_BYTES_MAX) <
 assert QUERY_BYTES_MAX < ARGUMENT_BYTES_MAX, "a query is never what makes a step too large"
 assert ARGUMENT_BYTES_MAX < COMPILED_ASSET_BYTES_MAX < LINK_FRAME_BYTES_MAX, "the steps of a run fit its frame"
 assert min(CELL_FRAME_BYTES_MAX, BLOB_BYTES_MAX) > COMPILED_BYTES_MAX, "a compiled set is a blob and crosses the pipe"
+assert SNAPSHOT_RELEASE_EVENTS_MIN < SNAPSHOT_TAIL_EVENTS_MAX <= RESTORE_EVENTS_PER_FRAME
+assert SNAPSHOT_BYTES_MAX < CELL_FRAME_BYTES_MAX, "a snapshot crosses the pipe"
 assert LEASE_TTL_S < ORPHAN_TIMEOUT_S, "an orphan outlives the lease, so that it can be adopted"
