@@ -13,7 +13,7 @@ SEEDS ?= 20000
 FROM ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench chaos sim ablate coverage mutants dry check fix proto lock clean
+.PHONY: help setup demo test bench chaos sim model ablate coverage mutants dry check fix proto lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATIO
 sim: setup ## simulated worlds under faults, on all cores (SEEDS=n FROM=n WORKERS=n; 20,000 schedules)
 	@"$(BIN)/python" -m tests.sim --seeds $(SEEDS) --from $(FROM) \
 		$(if $(filter file,$(origin WORKERS)),,--workers $(WORKERS))
+
+model: setup ## check the protocol's models and their mutants with spin (RULES="NO_MARK" for some)
+	@"$(BIN)/python" -m tests.model $(RULES)
 
 ablate: setup ## take the rules out one at a time: each time a test must fail (RULES="R1 G5" for some)
 	@"$(BIN)/python" -m tests.ablate $(RULES)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
 from broker.config import Config
+from broker.janitor import Janitor
 from broker.keys import KeyUnusable, SigningKey, jwks, open_key
 from broker.links import HostLinks
 from broker.operator import OperatorRoutes
@@ -34,11 +35,14 @@ class Broker:
     key: SigningKey
     links: HostLinks
     reaper: Reaper
+    janitor: Janitor
     polled_at_s: float = 0.0
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve_database(self) -> None:
         """Publish the key, then keep the picture of the hosts fresh, until cancelled."""
         await self.store.keep_open()
+        self.is_open.set()
         is_published = False
         is_lost = False
         while True:
@@ -53,6 +57,11 @@ class Broker:
                     runtime.log().warning("database does not answer", why=error.detail[:200])
                 is_lost = True
             await asyncio.sleep(POLL_S)
+
+    async def keep_clean(self) -> None:
+        """Sweep what nobody needs any more, from when the database is there, until cancelled."""
+        await self.is_open.wait()
+        await self.janitor.run()
 
     async def missing(self) -> list[str]:
         """Say what keeps this broker from doing its work, nothing when it can."""
@@ -75,7 +84,8 @@ def build(config: Config) -> Broker:
     key = open_key(config.state_dir)
     store, registry = Store(config.database_url), Registry()
     reaper = Reaper(store, registry)
-    return Broker(store, registry, key, HostLinks(store, registry, key, config.join_token, reaper.lost), reaper)
+    links = HostLinks(store, registry, key, config.join_token, reaper.lost)
+    return Broker(store, registry, key, links, reaper, Janitor(store))
 
 
 def build_app(broker: Broker, operator_key: str) -> web.Application:
@@ -104,7 +114,8 @@ async def running(config: Config) -> AsyncIterator[int]:
     broker = build(config)
     try:
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(broker.serve_database()), tasks.create_task(broker.reaper.run())]
+            duties = (broker.serve_database(), broker.keep_clean(), broker.reaper.run())
+            background = [tasks.create_task(duty) for duty in duties]
             runner, port = await shared.serve_app(build_app(broker, config.operator_key), config.host, config.port)
             runtime.log().info("broker listens", host=config.host, port=port, kid=broker.key.kid)
             try:

@@ -15,6 +15,12 @@ JOINS: Final = prometheus_client.Counter(
 PLACEMENTS: Final = prometheus_client.Counter(
     "setpoint_broker_placements_total", "Questions where to place a session", ["role", "answer"]
 )
+SWEPT: Final = prometheus_client.Counter(
+    "setpoint_broker_swept_rows_total", "Rows that nobody needed any more, by what they were", ["kind"]
+)
+SWEEPS_FAILED: Final = prometheus_client.Counter(
+    "setpoint_broker_sweeps_failed_total", "Sweeps that the database did not answer", ["kind"]
+)
 MARKED: Final = prometheus_client.Counter(
     "setpoint_broker_hosts_marked_total", "Hosts marked as dead, by what proved it", ["role", "proof"]
 )

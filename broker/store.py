@@ -7,8 +7,9 @@ StoreFault while the call itself goes on, because a commit is never cancelled.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -23,6 +24,8 @@ from setpoint.contracts.hint import Join
 T = TypeVar("T")
 
 STORE_S_MAX: Final = 3.0
+FENCED_KEPT: Final = timedelta(days=30)
+HOSTS_KEPT: Final = timedelta(days=7)
 _TERMS: Final = patient.Terms(role="setpoint_broker", size=4, calls_max=256)
 _SQL: Final = named.beside(__file__)
 
@@ -116,6 +119,21 @@ class Store:
     async def host_dead(self, host: str, incarnation: str, *, refused: bool) -> int:
         """Mark a cell host; returns how many sessions became due, -1 when it still holds its lease."""
         return int(await self._value("host_dead", host, incarnation, refused))
+
+    SWEEPS: Final[Mapping[str, tuple[timedelta, ...]]] = {
+        "keys": (),
+        "wakes": (),
+        "locks": (),
+        "tokens": (),
+        "fenced": (FENCED_KEPT,),
+        "cells": (HOSTS_KEPT,),
+        "sandboxes": (HOSTS_KEPT,),
+    }
+    """What can be swept, and for how long it is kept after its end."""
+
+    async def sweep(self, kind: str, rows: int) -> int:
+        """Remove at most so many rows of one of SWEEPS that nobody needs; returns how many went."""
+        return int(await self._value(f"sweep_{kind}", rows, *self.SWEEPS[kind]))
 
     async def _rows(self, name: str, *args: object) -> list[door.Row]:
         return await self._bounded(lambda pool: pool.fetch(_SQL[name], *args))

@@ -35,6 +35,34 @@ SELECT setpoint.sandbox_gone($1, $2)
 -- Owners whose lease is over and whose sessions nobody has been told of.
 SELECT host_id, incarnation FROM setpoint.dead_hosts()
 
+-- name: sweep_keys
+-- Idempotency keys that have ended.
+SELECT setpoint.sweep_keys($1)
+
+-- name: sweep_wakes
+-- Due rows of sessions that somebody alive owns.
+SELECT setpoint.sweep_wakes($1)
+
+-- name: sweep_locks
+-- Keys that nobody holds.
+SELECT setpoint.sweep_locks($1)
+
+-- name: sweep_tokens
+-- Join tokens that have ended.
+SELECT setpoint.sweep_tokens($1)
+
+-- name: sweep_fenced
+-- What was refused to ended epochs, long ago.
+SELECT setpoint.sweep_fenced($1, $2)
+
+-- name: sweep_cells
+-- Cell hosts that are dead for good.
+SELECT setpoint.sweep_cells($1, $2)
+
+-- name: sweep_sandboxes
+-- Sandbox hosts that are gone for good.
+SELECT setpoint.sweep_sandboxes($1, $2)
+
 -- name: host_dead
 -- Marks an incarnation and makes its sessions due; -1 while its lease lives and nobody was refused.
 SELECT setpoint.host_dead($1, $2, $3)

@@ -181,6 +181,7 @@ def _schemas() -> Json:
         shapes.BreakLock,
         shapes.BrokenLock,
         shapes.Lock,
+        shapes.Fencing,
         shapes.Session,
         shapes.Accepted,
         shapes.Command,

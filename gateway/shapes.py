@@ -237,6 +237,32 @@ class BrokenLock(Answer, frozen=True):
     command_id: str | None
 
 
+class FencedWrite(Answer, frozen=True):
+    """Writes of one kind under an epoch that had ended, refused: ``host`` had that epoch (null: the log does not say).
+
+    ``against``: the epoch that the session had at the last of them, and ``against_host`` who had that one.
+    """
+
+    kind: Literal["append", "release", "snapshot"]
+    epoch: tuple[int, int]
+    host: str | None
+    against: tuple[int, int]
+    against_host: str | None
+    refused: int
+    first_at: str
+    last_at: str
+
+
+class Fencing(Answer, frozen=True):
+    """A session's epoch and owner, and what was refused to former owners: in all, and the newest in detail."""
+
+    session_id: str
+    epoch: tuple[int, int]
+    owner_host: str | None
+    refused: int
+    writes: list[FencedWrite]
+
+
 class EventView(Answer, frozen=True, omit_defaults=True):
     """A row of the session's log. ``v`` is the version of its type's schema; ``epoch`` is (incarnation, n)."""
 

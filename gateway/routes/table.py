@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.route import Route
-from gateway.routes import assets, blobs, commands, events, executions, health, locks, sessions
+from gateway.routes import assets, blobs, commands, events, executions, fencing, health, locks, sessions
 
 ROUTES: Final[tuple[Route, ...]] = (
     *sessions.ROUTES,
@@ -13,6 +13,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *assets.ROUTES,
     *executions.ROUTES,
+    *fencing.ROUTES,
     *locks.ROUTES,
     *blobs.ROUTES,
     *health.ROUTES,

@@ -74,7 +74,11 @@ async def executions(
     A page ends early at about a mebibyte of what the commands printed; its first execution always comes.
     """
     top = _SEQ_MAX if before is None else before
-    started = await connection.fetch(_SQL["started"], tenant_id, session_id, top, asset, limit)
+    values = (tenant_id, session_id, top, limit)
+    if asset is None:
+        started = await connection.fetch(_SQL["started"], *values)
+    else:
+        started = await connection.fetch(_SQL["started_of_asset"], *values, asset)
     kept = await _that_fit(connection, tenant_id, session_id, started)
     first = kept[-1]["seq"] if kept else 0
     found = [row["execution_id"] for row in kept]

@@ -7,7 +7,7 @@ asked. No other module knows the parser.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,13 +17,19 @@ from setpoint.contracts.probe import Engine
 from setpoint.contracts.resource.source import excerpt
 
 if TYPE_CHECKING:
-    from sqlglot import Token
+    from sqlglot import Token, TokenType
     from sqlglot.expressions import Expr
 
 ENGINE_NAMES: Final[Mapping[Engine, str]] = {"duckdb": "DuckDB", "sqlite": "SQLite"}
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 _BEGINNINGS: Final = frozenset({"SELECT", "WITH", "FROM", "("})
+
+_READ_AGAIN_MAX: Final = 6
+"""How deep brackets may nest behind words that the parser first takes for a type, as in DECIMAL(DATE(1)).
+
+What is in them it reads twice, so each one inside another doubles its work.
+"""
 
 
 class Flaw(NamedTuple):
@@ -85,7 +91,7 @@ def _flaw(engine: Engine, query: str) -> Flaw | None:
     unreadable = f"this does not read as SQL of {ENGINE_NAMES[engine]}"
     try:
         tokens = dialect.tokenize(query)
-        found = _flaw_of_tokens(query, tokens)
+        found = _flaw_of_tokens(query, tokens) or _flaw_of_nesting(query, tokens, dialect.parser_class.TYPE_TOKENS)
         return found or _flaw_of_tree(dialect.parser().parse(tokens, query)[0])
     except MemoryError:
         raise
@@ -116,6 +122,23 @@ def _flaw_of_tokens(query: str, tokens: Sequence[Token]) -> Flaw | None:
         if word not in ("NOT", "MATERIALIZED") and not (word == "(" and before[-1:] == ["("]):
             before = [before[-1], word]
     return None if tokens else Flaw("there is no query")
+
+
+def _flaw_of_nesting(query: str, tokens: Sequence[Token], types: Set[TokenType]) -> Flaw | None:
+    """Look for what would keep the parser busy for minutes, before it starts: a few bytes more double its work."""
+    opened: list[bool] = []
+    inside, before = 0, None
+    for token in tokens:
+        if token.text in ("(", "["):
+            doubtful = before is not None and (before.token_type in types or before.text.upper() == "IF")
+            opened.append(doubtful)
+            inside += doubtful
+            if inside > _READ_AGAIN_MAX:
+                return _at(query, token, "the query is nested too deeply")
+        elif token.text in (")", "]") and opened:
+            inside -= opened.pop()
+        before = token
+    return None
 
 
 def _flaw_of_tree(tree: Expr | None) -> Flaw | None:
