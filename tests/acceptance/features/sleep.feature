@@ -45,4 +45,4 @@ Feature: A session with nothing to do sleeps, and wakes to what it knew
     And this was done
       | asset | checks | syncs |
       | A     | 2      | 1     |
-      | B     | 1      | 1     |
+      | B     | 2      | 1     |
