@@ -119,6 +119,9 @@ def test_what_a_sync_printed_and_what_happened_can_be_read_afterwards(terminal: 
     logs = terminal.run("logs", "talker", "-s", "talks")
     assert logs.returncode == 0, logs.stderr
     assert "spoken words" in logs.stdout
+    assert terminal.run("evaluate", "talker", "-s", "talks").returncode == 0
+    again = terminal.run("logs", "talker", "-s", "talks")
+    assert again.stdout == logs.stdout, "an evaluation does not bury what the latest sync printed"
     events = terminal.run("-o", "json", "events", "-s", "talks")
     kinds = [json.loads(line)["type"] for line in events.stdout.splitlines()]
     assert kinds[0] == "session.created"
