@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -16,7 +17,7 @@ def explain(asset_name: str, named: str | None) -> None:
     """Say why ASSET is not Ready, or why nothing is happening, and what ends that."""
     name = context.session_of(named)
     with context.client() as api:
-        found = api.call("GET", f"/v1/sessions/{name}/assets/{asset_name}/explanation")
+        found = api.call("GET", f"/v1/sessions/{name}/assets/{quote(asset_name, safe='')}/explanation")
     if context.settings().output == "json":
         context.emit(found)
         return
