@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from setpoint.cli import asset, context
+from setpoint.cli.plain import plain
 
 
 @click.command()
@@ -26,10 +27,10 @@ def explain(asset_name: str, named: str | None) -> None:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """Return an explanation as lines for a person."""
+    """Return an explanation as lines for a person; messages hold what tenants' commands printed."""
     shown = [f"{found['name']} is {found['state'].replace('_', ' ')}"]
     if not found["reasons"]:
-        return [f"{shown[0]}: nothing is due"]
+        shown[0] += ": nothing is due"
     for number, reason in enumerate(found["reasons"], 1):
         shown.append(f"{number}. {reason['message']}  [{reason['code']}]")
         facts = [f"since {reason['since']}"] if reason["since"] else []
@@ -39,4 +40,4 @@ def lines(found: dict[str, Any]) -> list[str]:
         if reason["command"] and reason["command"] not in reason["clears"]:
             facts.append(f"try: {reason['command']}")
         shown.append("   " + "; ".join(facts))
-    return shown
+    return [plain(line) for line in shown]
