@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gateway.joined import Joined
 from gateway.store.database import Database
 from migrations import named
 from setpoint.contracts.apikey import hash_secret, parse_api_key
@@ -47,6 +48,7 @@ class Authenticator:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._reads: Joined[str, _Known] = Joined()
 
     async def check(self, headers: Mapping[str, str]) -> Principal:
         """Return the principal of a request. Raises Problem unauthenticated, or unavailable without a database."""
@@ -61,10 +63,14 @@ class Authenticator:
         return known.principal
 
     async def _look_up(self, key_id: str) -> _Known:
-        now = time.monotonic()
         known = self._known.get(key_id)
-        if known is not None and known.until > now:
+        if known is not None and known.until > time.monotonic():
             return known
+        # Five hundred streams of one key check it in the same moment.
+        return await self._reads.read(key_id, lambda: self._read(key_id))
+
+    async def _read(self, key_id: str) -> _Known:
+        now = time.monotonic()
         row = await self._database.call(lambda pool: pool.fetchrow(_SQL["authenticate"], key_id))
         principal = None
         if row is not None and not row["revoked"]:

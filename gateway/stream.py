@@ -135,12 +135,17 @@ class _Stream:
 
     async def _advance(self, session_id: str) -> bool:
         """Send the next page of a session; tells whether there was one. Raises Problem unavailable."""
+        tail = self._view.tail(session_id)
         block: Block | None = await self._edge.pages.after(
-            self._tenant_id, session_id, self._cursors[session_id], is_one_of_several=self._is_one_of_several
+            self._tenant_id,
+            session_id,
+            self._cursors[session_id],
+            known_seq=tail.head_seq,
+            is_one_of_several=self._is_one_of_several,
         )
         assert block is not None
         self._unseen.discard(session_id)
-        self._view.tail(session_id).note(block.head_seq)
+        tail.note(block.head_seq)
         if block.head_seq < self._cursors[session_id]:
             which = session_id if self._is_one_of_several else None
             await self._say(sse.reset(block.head_seq, session_id=which))

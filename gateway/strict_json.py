@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any, Final, NoReturn
 
 from setpoint.contracts import codec
-from setpoint.contracts.limits import JSON_DEPTH_MAX
+from setpoint.contracts.limits import JSON_DEPTH_MAX, JSON_VALUES_MAX
 from setpoint.contracts.problem import Problem
 
 # Always matches at a quote, so the scan is linear even when the string never ends.
@@ -26,7 +26,13 @@ _INTEGER_MAX: Final = 2**63 - 1
 
 
 def parse(content: bytes) -> object:
-    """Return the JSON value in ``content``. Raises Problem invalid-request saying what is wrong with it."""
+    """Return the JSON value in ``content``. Raises Problem invalid-request saying what is wrong with it.
+
+    Raises Problem payload-too-large for what would be too many values: the parser holds the interpreter for all of it.
+    """
+    # Commas and brackets in texts count too: nothing that is taken here has nearly so many of either.
+    if sum(content.count(sign) for sign in (b",", b"[", b"{")) > JSON_VALUES_MAX:
+        raise Problem("payload-too-large", f"the body has more than {JSON_VALUES_MAX} values")
     too_deep = _is_deeper(content, JSON_DEPTH_MAX)
     try:
         value: object = json.loads(

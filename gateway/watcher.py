@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 ReadHeads = Callable[[Sequence[Pair]], Awaitable[list[tuple[str, str, int]]]]
 _POLL_PAIRS_MAX: Final = 1000
-_WAKE_MAX: Final = 32
+_WAKE_MAX: Final = 100
 """Streams woken in one turn of the loop: a session with 500 of them must not keep everybody else waiting."""
 
 

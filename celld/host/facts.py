@@ -32,6 +32,10 @@ class Place:
     workspace_no: int
 
 
+class Unfoldable(Exception):
+    """An event is not what its type says: nobody can know what it meant."""
+
+
 class _Noted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The facts as a snapshot keeps them; not the place, which the head row has."""
 
@@ -54,8 +58,14 @@ class SessionFacts:
         self._changing: set[str] = set()
 
     def note(self, event: Event | NewEvent, at: int) -> None:
-        """Fold one event, committed at ``at`` (microseconds since the epoch)."""
+        """Fold one event, committed at ``at`` (microseconds since the epoch). Raises Unfoldable: nothing was learnt."""
         self.last_at = max(self.last_at, at)
+        try:
+            self._fold(event)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Unfoldable(f"{event.type}: {type(error).__name__}: {error}") from error
+
+    def _fold(self, event: Event | NewEvent) -> None:
         data, run = event.data, event.execution_id
         if event.type == "workspace.materialized":
             self.place = Place(data["sandbox_host"], data["ledger_id"], data["workspace_no"])

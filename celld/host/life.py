@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celld.host import deaths
 from celld.host.cells import Cell, CellDied
-from celld.host.facts import Place, SessionFacts
+from celld.host.facts import Place, SessionFacts, Unfoldable
 from celld.host.inputs import Inputs, Quiet
 from celld.host.perform import perform
 from celld.host.rooms import Rooms
@@ -49,6 +49,10 @@ class LogTruncated(Exception):
 
 class SessionFailed(Exception):
     """The session cannot be run: its log says so already, or cannot be folded. Only ``recover`` changes that."""
+
+
+class LogUnfoldable(Exception):
+    """An event of the log cannot be understood: its session has failed."""
 
 
 class CellWrong(Exception):
@@ -158,7 +162,11 @@ class Life:
     # Restore
 
     async def _restore(self, cell: Cell) -> None:
-        """Fold the log into the cell and the facts, part by part; what a good snapshot covers is not read."""
+        """Fold the log into the cell and the facts, part by part; what a good snapshot covers is not read.
+
+        To its end even where an event cannot be folded: the log may say already that the session has failed.
+        """
+        unfoldable = ""
         key = self._held.key
         head = await self._patiently_head()
         if head.sandbox_host:
@@ -171,13 +179,18 @@ class Life:
                 if event.seq != seq + 1:
                     raise LogTruncated(f"event {seq + 1} is missing")
                 seq = event.seq
-                self.facts.note(event, event.at)
+                try:
+                    self.facts.note(event, event.at)
+                except Unfoldable as error:
+                    unfoldable = unfoldable or f"event {seq} cannot be folded: {error}"
         if seq < max(self.head_seq, head.head_seq):
             raise LogTruncated(f"the log ends at {seq}, it was at {max(self.head_seq, head.head_seq)}")
         if self._snapshots.seq > head.head_seq:
             raise LogTruncated(f"the log ends at {head.head_seq}, a snapshot of it is at {self._snapshots.seq}")
         if self.facts.failed is not None:
             raise SessionFailed(self.facts.failed)
+        if unfoldable:
+            raise LogUnfoldable(unfoldable)
         restored = await cell.restore([frames.Restore(key.session, (), last=True)])
         if restored != seq:
             raise CellWrong(f"the cell is at {restored}, the log at {seq}")
@@ -199,11 +212,12 @@ class Life:
 
     async def _filled(self, event: Event) -> Event:
         """Give a resources.applied its compiled set. Raises SessionFailed when that is lost."""
-        if event.type != _APPLIED:
-            return event
-        content = await self._blob(event.data["resources"])
+        content_name = event.data.get("resources") if event.type == _APPLIED and isinstance(event.data, dict) else None
+        if not isinstance(content_name, str):
+            return event  # a row without one is for the fold to refuse
+        content = await self._blob(content_name)
         if content is None:
-            raise SessionFailed(f"the compiled set of generation {event.data['generation']} is not in the object store")
+            raise SessionFailed(f"the compiled set {content_name} of event {event.seq} is not in the object store")
         fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
         return Event(**fields | {"attachment": content})
 

@@ -15,7 +15,7 @@ from celld.cell.wire import EXIT_REPLAY
 from celld.host.cells import CellDied
 from celld.host.deaths import Deaths
 from celld.host.inputs import Overflow
-from celld.host.life import CellWrong, InputRejected, Life, LogTruncated, SessionFailed, SessionGone
+from celld.host.life import CellWrong, InputRejected, Life, LogTruncated, LogUnfoldable, SessionFailed, SessionGone
 from celld.host.rooms import Rooms
 from celld.plane import item, log
 from celld.plane.key import Held
@@ -76,7 +76,7 @@ class Owner:
             try:
                 if await life.run(self._released):
                     return
-            except (CellDied, CellWrong, Overflow, InputRejected, LogTruncated, SessionFailed) as error:
+            except (CellDied, CellWrong, Overflow, InputRejected, LogTruncated, LogUnfoldable, SessionFailed) as error:
                 ended = error
             finally:
                 self._life = None
@@ -105,6 +105,8 @@ class Owner:
             case SessionFailed():
                 self._say("session rests", why=str(ended))
                 await self._rest(str(ended))
+            case LogUnfoldable():
+                await self._fail(str(ended))
             case Overflow():
                 self._say("too much at once", why=str(ended))
                 await self._pause(_RETRY_S)

@@ -19,7 +19,7 @@ from celld.host.sandboxes import SandboxLink
 from celld.plane.key import Epoch, Held
 from setpoint import failpoints, runtime
 from setpoint.contracts import cell as frames
-from setpoint.contracts import run
+from setpoint.contracts import limits, run
 from setpoint.link import LinkDown
 
 _START_S_MAX: Final = 15.0
@@ -64,7 +64,6 @@ class Runs:
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last_start_s = 0.0
         self._bench = Bench(rooms, held, facts, push, self._may_change_things)
         rooms.sandboxes.enter(self)
 
@@ -184,7 +183,8 @@ class Runs:
                 changes = any(step.kind != "condition" for step in effect.steps)
                 self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
                 self._rooms.sandboxes.expect(effect.execution_id, self)
-                self._last_start_s, starting.sent = runtime.boottime_s(), True
+                # A start keeps alive as a keep-alive does; the link remembers it beyond the life of this cell.
+                link.kept_alive_s, starting.sent = runtime.boottime_s(), True
             era = link.era
             # From here on it may run: the token in the frame is what a host that never saw a newer epoch refuses by.
             failpoints.hit("celld.run.before_send")
@@ -240,9 +240,9 @@ class Runs:
         self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
         # The last token that can have kept it alive: the former owner's was read before we got our answer.
         kept_alive_s = link.kept_alive_s if link is not None else 0.0
-        alive_until_s = max(self._held.answered_s, self._last_start_s, kept_alive_s)
         if self._facts.changes_things(run_id):
-            until_s = alive_until_s + orphan_timeout_s
+            # Its host kills it at the deadline, and a kill takes time.
+            until_s = max(self._held.answered_s, kept_alive_s) + orphan_timeout_s + limits.KILL_GRACE_S
         else:
             until_s = runtime.boottime_s() + UNREACHABLE_S
         self._spawn(self._recover(run_id, until_s))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from setpoint.cli import asset, context
+from setpoint.cli.plain import plain
 
 
 @click.command()
@@ -16,7 +18,7 @@ def explain(asset_name: str, named: str | None) -> None:
     """Say why ASSET is not Ready, or why nothing is happening, and what ends that."""
     name = context.session_of(named)
     with context.client() as api:
-        found = api.call("GET", f"/v1/sessions/{name}/assets/{asset_name}/explanation")
+        found = api.call("GET", f"/v1/sessions/{name}/assets/{quote(asset_name, safe='')}/explanation")
     if context.settings().output == "json":
         context.emit(found)
         return
@@ -25,10 +27,10 @@ def explain(asset_name: str, named: str | None) -> None:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """Return an explanation as lines for a person."""
+    """Return an explanation as lines for a person; messages hold what tenants' commands printed."""
     shown = [f"{found['name']} is {found['state'].replace('_', ' ')}"]
     if not found["reasons"]:
-        return [f"{shown[0]}: nothing is due"]
+        shown[0] += ": nothing is due"
     for number, reason in enumerate(found["reasons"], 1):
         shown.append(f"{number}. {reason['message']}  [{reason['code']}]")
         facts = [f"since {reason['since']}"] if reason["since"] else []
@@ -38,4 +40,4 @@ def lines(found: dict[str, Any]) -> list[str]:
         if reason["command"] and reason["command"] not in reason["clears"]:
             facts.append(f"try: {reason['command']}")
         shown.append("   " + "; ".join(facts))
-    return shown
+    return [plain(line) for line in shown]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -71,8 +72,8 @@ def compared(entry: dict[str, Any], changed_only: bool) -> dict[str, Any]:
 
 
 def _read(asset_name: str, named: str | None, limit: int, kind: str) -> list[dict[str, Any]]:
-    name = context.session_of(named)
+    name, asked = context.session_of(named), quote(asset_name, safe="")
     with context.client() as api:
-        api.call("GET", f"/v1/sessions/{name}/assets/{asset_name}")  # so that a wrong name is said to be wrong
-        found = api.call("GET", f"/v1/sessions/{name}/assets/{asset_name}/history", limit=limit, kind=kind)
+        api.call("GET", f"/v1/sessions/{name}/assets/{asked}")  # so that a wrong name is said to be wrong
+        found = api.call("GET", f"/v1/sessions/{name}/assets/{asked}/history", limit=limit, kind=kind)
     return list(found["items"])

@@ -88,9 +88,11 @@ def _follow_several(api: Client, named: tuple[str, ...], after: int) -> None:
 @click.argument("asset")
 @_SESSION
 @_FOLLOW
-@click.option("--execution", help="This execution instead of the latest.")
+@click.option("--execution", help="This execution instead (`setpoint history`).")
 def logs(asset: str, named: str | None, follows: bool, execution: str | None) -> None:
-    """Show what the latest execution of ASSET printed; -f goes on to the next ones, and after any break.
+    """Show what the latest sync of ASSET printed, or its latest evaluation when it was never synced.
+
+    -f begins with what ran last, a sync or an evaluation, and goes on to the next ones, and after any break.
 
     What went to stdout is printed on stdout, what went to stderr on stderr. With -o json: one JSON object a line, of
     execution_id, step, name, stream and text.
@@ -101,7 +103,7 @@ def logs(asset: str, named: str | None, follows: bool, execution: str | None) ->
         api.call("GET", f"/v1/sessions/{name}/assets/{quote(asset, safe='')}")
         found = [api.call("GET", f"/v1/sessions/{name}/executions/{execution}")] if execution else None
         if found is None:
-            found = _newer(api, name, asset, None)
+            found = (not follows and _latest_sync(api, name, asset)) or _newer(api, name, asset, None)
         if not found and not follows:
             raise Problem("not-found", f"asset {asset} of session {name} has not run anything yet")
         last = ""
@@ -113,6 +115,13 @@ def logs(asset: str, named: str | None, follows: bool, execution: str | None) ->
                 return
             time.sleep(_POLL_S)
             found = _patiently(functools.partial(_newer, api, name, asset, last))
+
+
+def _latest_sync(api: Client, session: str, asset: str) -> list[Json]:
+    """Return the latest sync of an asset; none when it was never synced. Evaluations bury it within seconds."""
+    path = f"/v1/sessions/{session}/assets/{quote(asset, safe='')}/history"
+    syncs = api.call("GET", path, kind="sync", limit=1)["items"]
+    return [api.call("GET", f"/v1/sessions/{session}/executions/{sync['execution_id']}") for sync in syncs]
 
 
 def _newer(api: Client, session: str, asset: str, last: str | None) -> list[Json]:

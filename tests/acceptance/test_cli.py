@@ -119,6 +119,9 @@ def test_what_a_sync_printed_and_what_happened_can_be_read_afterwards(terminal: 
     logs = terminal.run("logs", "talker", "-s", "talks")
     assert logs.returncode == 0, logs.stderr
     assert "spoken words" in logs.stdout
+    assert terminal.run("evaluate", "talker", "-s", "talks").returncode == 0
+    again = terminal.run("logs", "talker", "-s", "talks")
+    assert again.stdout == logs.stdout, "an evaluation does not bury what the latest sync printed"
     events = terminal.run("-o", "json", "events", "-s", "talks")
     kinds = [json.loads(line)["type"] for line in events.stdout.splitlines()]
     assert kinds[0] == "session.created"
@@ -130,6 +133,9 @@ def test_a_sync_that_fails_is_a_negative_answer_and_a_wrong_name_is_said_with_th
     waited = terminal.run("apply", str(folder), "--wait", "--timeout", "3")
     assert waited.returncode in (1, 6)
     assert terminal.run("sync", "broken", "-s", "fails").returncode == 1
+    for command in ("explain", "history"):
+        other = terminal.run(command, "x/../broken", "-s", "fails")
+        assert (other.returncode, "no asset 'x/../broken'" in other.stderr) == (4, True), other.stderr
     wrong = terminal.run("sync", "brokn", "-s", "fails")
     assert wrong.returncode == 1
     assert "broken" in wrong.stderr

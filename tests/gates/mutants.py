@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 ROOT: Final = Path(__file__).parents[2]
 MUTMUT: Final = str(Path(sys.executable).parent / "mutmut")
@@ -54,9 +57,8 @@ def run(names: list[str], workers: int) -> None:
 
 def change_of(mutant: Mutant) -> str:
     """Return the line that a mutant changed and what it became, as ``- old`` and ``+ new`` in one line."""
-    shown = subprocess.run([MUTMUT, "show", mutant.name], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    lines = [line for line in shown.splitlines() if re.match(r"[-+](?![-+])", line)]
-    return " ".join(" ".join(line.split()) for line in lines)
+    lines = get_diff_for_mutant(mutant.name, path=mutant.file).splitlines()[2:]
+    return " ".join(" ".join(line.split()) for line in lines if line[:1] in ("-", "+"))
 
 
 def report(mutants: list[Mutant]) -> int:
@@ -98,6 +100,7 @@ def main() -> int:
     words.add_argument("--only", default="", help="mutants whose name begins so")
     words.add_argument("--report", action="store_true", help="only report on the last run")
     chosen = words.parse_args()
+    os.chdir(ROOT)  # mutmut looks for its settings and its mutants where it stands
     if not chosen.report:
         names: list[str] = [f"{chosen.only}*"] if chosen.only else []
         if chosen.sample:

@@ -13,7 +13,7 @@ from celld.host.bench import UNREACHABLE_S
 from celld.host.facts import SessionFacts
 from celld.plane.key import Epoch, Held
 from setpoint.contracts import cell as frames
-from setpoint.contracts import run
+from setpoint.contracts import limits, run
 from tests.sim.bench import Bench, Superseded, pauses
 from tests.sim.kernel import Task, TimedOut, Work
 from tests.sim.link import Link, LinkDown
@@ -61,7 +61,6 @@ class Runs:
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
         self._tasks: list[Task] = []
-        self._last_start_s = 0.0
         self._bench = Bench(host, held, facts, push, self._may_change_things)
 
     def close(self) -> None:
@@ -178,7 +177,7 @@ class Runs:
                 changes = any(step.kind != "condition" for step in effect.steps)
                 self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
                 self.expected.add(effect.execution_id)
-                self._last_start_s, starting.sent = host.boottime_s(), True
+                link.kept_alive_s, starting.sent = host.boottime_s(), True
             era = link.era
             answer = yield link.request(starting.frame, _START_S_MAX)
         except (LinkDown, TimedOut):
@@ -226,9 +225,8 @@ class Runs:
         link = self._host.links.get(place.host) if place is not None else None
         self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
         kept_alive_s = link.kept_alive_s if link is not None else 0.0
-        alive_until_s = max(self._held.answered_s, self._last_start_s, kept_alive_s)
         if self._facts.changes_things(run_id):
-            until_s = alive_until_s + orphan_timeout_s
+            until_s = max(self._held.answered_s, kept_alive_s) + orphan_timeout_s + limits.KILL_GRACE_S
         else:
             until_s = self._host.boottime_s() + UNREACHABLE_S
         self._spawn(self._recover(run_id, until_s))

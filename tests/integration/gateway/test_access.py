@@ -15,11 +15,13 @@ from tests.integration.gateway.served import Served, problem, soon
 from tests.integration.protocol.world import World, new_id
 
 KEYED = [route for route in ROUTES if route.needs_key]
-BODIES: dict[str, Any] = {"commands": {"type": "halt"}, "sessions": {}}
+BODIES: dict[str, Any] = {"commands": {"type": "halt"}, "sessions": {}, "break": {"reason": "held too long"}}
 
 
 def request_of(route: Route, **places: str) -> tuple[str, str, dict[str, Any]]:
-    path = route.path.format(**{"session": "x", "command": new_id(), "asset": "a", "generation": "1"} | places)
+    path = route.path.format(
+        **{"session": "x", "command": new_id(), "asset": "a", "generation": "1", "key": "k"} | places
+    )
     sent = {"json": BODIES[path.rsplit("/", 1)[1]]} if route.method == "POST" else {}
     return route.method, path, sent
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from setpoint.cli import context, narrate, table
+from setpoint.cli import context, explain, narrate, table
 from setpoint.cli.main import print_problem
 from setpoint.cli.plain import plain
 from setpoint.contracts.problem import Fault, Problem
@@ -26,6 +26,14 @@ def test_an_event_is_one_harmless_line() -> None:
     for kind in ("tool.started", "sync.failed", "asset.suspended", "command.failed"):
         _, text = narrate.line({"seq": 1, "type": kind, "at": "2026-11-21T10:00:00.0Z", "asset": HOSTILE, "data": data})
         assert text.isprintable(), text
+
+
+def test_an_explanation_is_harmless_and_a_line_stays_one() -> None:
+    reason = {"code": "EvaluationFailing", "message": HOSTILE, "clears": HOSTILE, "command": HOSTILE}
+    reason |= {"object": HOSTILE, "since": "2026-11-21T10:00:00.0Z", "next_check": HOSTILE}
+    for reasons in ([reason], []):
+        shown = explain.lines({"name": HOSTILE, "state": HOSTILE, "reasons": reasons})
+        assert all(line.isprintable() for line in shown), shown
 
 
 def test_a_problem_and_a_note_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from celld.host.choice import Candidate, choose
 from celld.host.deaths import Deaths, name_of
-from celld.host.facts import Place, SessionFacts
+from celld.host.facts import Place, SessionFacts, Unfoldable
 from setpoint.contracts import cell as frames
 from setpoint.contracts.event import NewEvent
 from setpoint.contracts.run import StepResult
@@ -133,3 +134,14 @@ def test_facts_go_through_a_snapshot_and_what_is_none_is_not_taken() -> None:
     assert other.changes_things("x")
     assert not other.load(b"nonsense")
     assert (other.generation, other.last_at, other.changes_things("x")) == (0, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [("workspace.materialized", {}), ("resources.applied", {"generation": 1}), ("resources.applied", [1])],
+)
+def test_an_event_that_is_not_what_its_type_says_is_no_fact(kind: str, data: object) -> None:
+    facts = SessionFacts()
+    with pytest.raises(Unfoldable, match=kind):
+        facts.note(msgspec.structs.replace(NewEvent(kind, {}), data=data), 5)
+    assert (facts.place, facts.generation, facts.last_at) == (None, 0, 5)

@@ -1,0 +1,136 @@
+"""What kills cells is set aside, what cannot be folded ends its session alone, and what stands behind is answered."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.integration.celld.harness import Celld, Session, World, until
+
+POISON = {"select": 10**30}
+ENDS = frozenset(f"command.{end}" for end in ("succeeded", "failed", "cancelled", "rejected", "quarantined"))
+
+
+async def ends(w: World, session: Session) -> Counter[str]:
+    """Count the terminal events of each command."""
+    return Counter(row["command_id"] for row in await w.events(session) if row["type"] in ENDS)
+
+
+async def plant(w: World, session: Session, kind: str, content: str) -> None:
+    """Put a row into the log that no cell would have written."""
+    await w.all_seeing.execute(
+        "INSERT INTO setpoint.events (tenant_id, session_id, seq, at, epoch_inc, epoch, type, data) "
+        "SELECT $1, $2, head_seq + 1, now(), epoch_inc, epoch, $3, $4::text::jsonb FROM setpoint.session_heads "
+        "WHERE (tenant_id, session_id) = ($1::uuid, $2::uuid)",
+        *(session.tenant, session.id, kind, content),
+    )
+    await w.all_seeing.execute(
+        "UPDATE setpoint.session_heads SET head_seq = head_seq + 1 WHERE (tenant_id, session_id) = ($1, $2)",
+        *(session.tenant, session.id),
+    )
+
+
+def lost(celld: Celld) -> list[dict[str, Any]]:
+    return [line for line in celld.lines if line["event"] == "cell lost"]
+
+
+async def test_poison_blocks_neither_what_is_behind_it_nor_the_other_lane(w: World) -> None:
+    session = await w.create()
+    before = [await w.enqueue(session, "evaluate", {}) for _ in range(2)]
+    poison = await w.enqueue(session, "evaluate", POISON)
+    behind = [await w.enqueue(session, "evaluate", {}) for _ in range(2)]
+    control = await w.enqueue(session, "halt", {}, lane=0)
+    celld = await w.celld()
+    assert (await w.ended(poison))[0] == "quarantined"
+    assert {(await w.ended(command))[0] for command in before + behind} == {"rejected"}, "there are no assets"
+    assert (await w.ended(control))[0] == "succeeded"
+    assert len(lost(celld)) == 3, "the number of tries is bounded"
+    assert set((await ends(w, session)).values()) == {1}
+    assert (await ends(w, session)).keys() == {*before, poison, *behind, control}
+    head = await w.head(session)
+    assert (head["inbox_open0"], head["inbox_open1"], head["unended0"], head["unended1"]) == (0, 0, 0, 0)
+    assert await w.gapless(session)
+
+
+async def test_each_of_several_poisons_has_its_own_count_of_tries(w: World) -> None:
+    session = await w.create()
+    poisons = [await w.enqueue(session, "evaluate", POISON) for _ in range(3)]
+    good = await w.enqueue(session, "evaluate", {})
+    celld = await w.celld()
+    assert {(await w.ended(command))[0] for command in poisons} == {"quarantined"}
+    assert (await w.ended(good))[0] == "rejected"
+    assert Counter(line["input"] for line in lost(celld)) == {f"command {command}": 3 for command in poisons}
+    assert "session.failed" not in await w.types(session), "deaths that are explained do not end a session"
+
+
+async def test_poison_of_one_session_does_not_reach_another(w: World) -> None:
+    poisoned, other = await w.create(), await w.create()
+    command = await w.enqueue(poisoned, "evaluate", POISON)
+    celld = await w.celld()
+    await w.event(other, "session.started")
+    cell = await until(lambda: _cell(celld, other.id), "it has a cell")
+    assert (await w.ended(command))[0] == "quarantined"
+    assert celld.cells()[other.id] == cell
+
+
+async def test_a_quarantine_that_was_committed_outlives_its_host(w: World) -> None:
+    session = await w.create()
+    poison = await w.enqueue(session, "evaluate", POISON)
+    first = await w.celld()
+    assert (await w.ended(poison))[0] == "quarantined"
+    await first.kill()
+    second = await w.celld()
+    command = await w.enqueue(session, "halt", {}, lane=0)
+    assert (await w.ended(command))[0] == "succeeded"
+    assert lost(second) == []
+    assert (await w.types(session)).count("command.quarantined") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("no.such_type", "{}"),
+        ("sync.started", "{}"),
+        ("resources.applied", "{}"),
+        ("resources.applied", '{"resources": 7, "generation": 1}'),
+        ("workspace.materialized", '{"host": 5}'),
+        ("asset.ready", "[1, 2]"),
+        ("asset.ready", '"text"'),
+    ],
+)
+async def test_a_row_that_cannot_be_folded_fails_its_session_and_no_other(w: World, kind: str, content: str) -> None:
+    poisoned, other = await w.create(), await w.create()
+    await plant(w, poisoned, kind, content)
+    queued = await w.enqueue(poisoned, "halt", {}, lane=0)
+    celld = await w.celld()
+    failed = await w.event(poisoned, "session.failed")
+    assert json.loads(failed["data"])["reason"]
+    await w.event(other, "session.started")
+    command = await w.enqueue(other, "halt", {}, lane=0)
+    assert (await w.ended(command))[0] == "succeeded"
+    assert celld.child.returncode is None
+    assert poisoned.id not in celld.cells()
+    assert (await w.head(poisoned))["inbox_open0"] == 1, "what was queued is kept"
+    assert queued not in await ends(w, poisoned)
+    assert await w.gapless(poisoned)
+
+
+async def test_a_session_that_failed_on_its_log_is_left_alone_by_the_next_host(w: World) -> None:
+    session = await w.create()
+    await plant(w, session, "workspace.materialized", "{}")
+    first = await w.celld(SETPOINT_LEASE_TTL="2s")
+    failed = await w.event(session, "session.failed")
+    assert json.loads(failed["data"])["reason"].startswith("event 2 cannot be folded: workspace.materialized")
+    await first.said("session failed", session=session.id)
+    await first.kill()
+    second = await w.celld("cell-b", SETPOINT_LEASE_TTL="2s")
+    await second.said("session rests", session=session.id)
+    assert (await w.types(session)).count("session.failed") == 1
+    assert second.child.returncode is None
+
+
+async def _cell(celld: Celld, session: str) -> int | None:
+    return celld.cells().get(session)

@@ -1,0 +1,181 @@
+"""What is said of broken projects, to the last word: place, code, message and hint are what a person has to go by.
+
+The texts are in ``told.txt``, which people have read. When one changes on purpose, run
+``python -m tests.unit.contracts.resource.test_told`` and read the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from setpoint.contracts.resource.compile import compile_project
+
+TOLD = Path(__file__).parent / "told.txt"
+HEAD = "apiVersion: setpoint.dev/v1alpha1\n"
+
+
+def document(kind: str, name: str, spec: str) -> str:
+    """Return a document of one kind; ``spec`` is YAML in flow style."""
+    return f"{HEAD}kind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+
+
+def asset(spec: str, name: str = "a") -> str:
+    return document("Asset", name, spec)
+
+
+GOOD = (
+    document("Conditions", "there", "[{name: c, type: Command, run: [test], interval: 1m}]"),
+    document("Sync", "write", "{run: {type: Command, args: [touch]}}"),
+)
+LAKE = document("Connection", "lake", "{type: duckdb, path: lake.duckdb}")
+
+PROJECTS: dict[str, tuple[str, ...]] = {
+    "misspelt keys": (*GOOD, asset("{upstrems: [], onDrift: [{condition: there, snyc: write}]}")),
+    "wrong types": (*GOOD, asset("{upstreams: a, autoSync: 3, modelName: 5, onDrift: {}}")),
+    "wrong values": (*GOOD, asset("{upstreamPolicy: some, evaluateCacheTtl: 5, onUpstream: x}")),
+    "unknown names": (*GOOD, asset("{upstreams: [b], connection: lak, onDrift: [{conditions: ther, sync: wrote}]}")),
+    "a cycle": (asset("{upstreams: [b]}"), asset("{upstreams: [a]}", "b"), asset("{upstreams: [a]}", "c")),
+    "names twice": (*GOOD, *GOOD, asset("{}"), asset("{}")),
+    "bad names": (asset("{}", "'a/b'"), asset("{}", "''"), asset("{}", "[x]")),
+    "kinds and versions": (
+        HEAD + "kind: Assets\n",
+        "apiVersion: v1\nkind: Asset\nmetadata: {name: x}\nspec: {}\n",
+        "[]\n",
+    ),
+    "conditions": (
+        document(
+            "Conditions",
+            "odd",
+            "[{name: c, type: Comand, run: [test]}, {name: c, type: Command, run: []}, {type: Command, run: ['']},"
+            " {name: d, type: Command, run: test, interval: 60, timeout: 0s}, {name: e, type: Freshness}]",
+        ),
+    ),
+    "clocks": (
+        document(
+            "Conditions",
+            "odd",
+            "[{name: c, type: Command, run: [x], checkAt: '61 * * * *'},"
+            " {name: d, type: Command, run: [x], checkAt: '0 9 * * 1', timezone: Europe/Berln},"
+            " {name: e, type: Command, run: [x], timezone: UTC},"
+            " {name: f, type: Command, run: [x], interval: 999999d}]",
+        ),
+    ),
+    "syncs": (
+        document("Sync", "one", "{}"),
+        document("Sync", "two", "{run: {type: Shell, args: [x]}, after: {}}"),
+        document("Sync", "three", "{run: {type: Command, args: ['', 5], env: {'1x': y, OK: 5}}}"),
+    ),
+    "templates and variables": (
+        document(
+            "Sync",
+            "s",
+            "{run: {type: Command, args: ['{{ asset.nme }}', '{{ sync.x }}', '{{ oops'], env: {A: '${NO}'}}}",
+        ),
+        document(
+            "Conditions",
+            "k",
+            "[{name: c, type: Command, run: ['{{ asset.name }}', '${NO}'], env: {B: '${', C: '${1}'}}]",
+        ),
+        asset("{onDrift: [{conditions: k, sync: s, with: {y: '{{ asset.modelname }}'}}]}"),
+    ),
+    "probes without a connection": (
+        document(
+            "Conditions",
+            "q",
+            "[{name: c, type: SQL, query: select true}, {name: f, type: Freshness, maxAge: 1h, interval: 1m}]",
+        ),
+        asset("{onDrift: [{conditions: q}]}"),
+    ),
+    "queries": (
+        LAKE,
+        document(
+            "Conditions",
+            "q",
+            "[{name: a, type: SQL, query: drop table x}, {name: b, type: SQL, query: 'select 1; select 2'},"
+            " {name: c, type: SQL, query: 'selec true'}, {name: d, type: SQL, query: ' '},"
+            " {name: e, type: SQL, query: 'with x as (delete from y returning 1) select * from x'},"
+            " {name: f, type: SQL, query: \"pragma x\"}, {name: g, type: SQL, query: '{{ asset.nme }}'},"
+            " {name: h, type: Freshness, maxAge: 1h, interval: 1m}]",
+        ),
+        asset("{connection: lake, onDrift: [{conditions: q}]}"),
+    ),
+    "connections": (
+        document("Connection", "a", "{type: duckdb, path: /etc/passwd}"),
+        document("Connection", "b", "{type: sqlite, path: ../x}"),
+        document("Connection", "c", "{type: duck, path: x}"),
+        document("Connection", "d", "{path: x}"),
+        document("Connection", "e", "{type: dbt, profile: p, target: t}"),
+        document("Connection", "f", "{type: bigquery, project: p}"),
+        document("Connection", "g", "{type: sqlite, path: ''}"),
+    ),
+    "identities": (
+        document("Identity", "a", "{type: env, env: {}}"),
+        document("Identity", "b", "{type: env, env: {'x y': z}}"),
+        document("Sync", "s", "{identity: c, run: {type: Command, args: [x], identity: d}}"),
+    ),
+    "origins": (
+        document("Origin", "a", "{type: DBT, connection: none, projectDir: dbt}"),
+        document("Origin", "b", "{type: DBT}"),
+        document("Origin", "c", "{type: dlt, connection: x, projectDir: y}"),
+    ),
+    "never looked at": (
+        document("Conditions", "k", "[{name: c, type: Command, run: [x]}]"),
+        asset("{onDrift: [{conditions: k}]}"),
+    ),
+    "yaml: twice a key": ("kind: Asset\nkind: Asset\n",),
+    "yaml: not closed": ("spec: [1, 2\n",),
+    "yaml: a tab": ("a:\n\t- b\n",),
+    "yaml: a tag": ("a: !!python/object x\n",),
+    "yaml: numbers": ("a: 0x1g\nb: " + "9" * 400 + "\nc: !!int x\nd: !!float y\n",),
+    "yaml: NUL": ('a: "\\0"\n',),
+    "yaml: an alias of nothing": ("a: *b\n",),
+    "nothing": ("",),
+}
+SETTINGS = {
+    "settings: misspelt": "defaultTimout: 5m\nmaxSyncConcurrency: 0\ncooldownInitialSecs: x\nbackend: {type: s3}\n",
+    "settings: not yet": "notify: {slack: {channel: x}}\nexport: {connection: x, dataset: y}\nmaxControllers: 3\n",
+    "settings: no mapping": "- 1\n",
+}
+
+
+def told() -> list[str]:
+    """Return what compile says of all projects, a line each."""
+    projects = {
+        title: {"resources/x.yaml": "---\n".join(documents).encode()} for title, documents in PROJECTS.items()
+    } | {
+        title: {"setpoint.yaml": text.encode(), "resources/x.yaml": asset("{}").encode()}
+        for title, text in SETTINGS.items()
+    }
+    projects["files"] = {
+        "setpoint.yml": b"",
+        "resources/x.yaml": b"# nothing\n",
+        "resources/y.yaml": b"\xff",
+        "nagi.yaml": b"",
+    }
+    lines = []
+    for title, files in projects.items():
+        result = compile_project(files)
+        lines.append(f"## {title}" + ("" if result.encoded is None else " (compiles)"))
+        for fault in (*result.faults, *result.warnings):
+            hint = f" | {fault.hint}" if fault.hint else ""
+            place = f"{fault.file}:{fault.line}:{fault.column}"
+            lines.append(f"{place} {fault.severity} {fault.code}: {fault.message}{hint}")
+    return lines
+
+
+def test_what_is_said_of_broken_projects_is_as_it_was_read() -> None:
+    for number, (before, now) in enumerate(zip(TOLD.read_text().splitlines(), told(), strict=True), start=1):
+        assert now == before, f"told.txt:{number}"
+
+
+@pytest.mark.parametrize("title", PROJECTS)
+def test_each_broken_project_is_told_of(title: str) -> None:
+    lines = told()
+    at = next(index for index, line in enumerate(lines) if line.startswith(f"## {title}"))
+    assert not lines[at + 1].startswith("##"), title
+
+
+if __name__ == "__main__":
+    TOLD.write_text("\n".join(told()) + "\n")
