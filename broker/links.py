@@ -168,7 +168,9 @@ class HostLinks:
     async def _taken(self, join: hint.Join) -> Refusal | None:
         refusal = admission.taken(join, await self._bound(join.host))
         if refusal is None and join.role == "sandbox":
-            await self._store.register_sandbox(join)
+            if not await self._store.register_sandbox(join):
+                detail = "an operator declared this incarnation dead; stop it and start it again"
+                return Refusal("conflict", detail)
             # Another broker may have admitted another key under this id in the same moment: the last row holds.
             refusal = admission.taken(join, await self._bound(join.host))
         return refusal

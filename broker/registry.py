@@ -90,11 +90,7 @@ class Registry:
         return [self._candidate(row) for row in self._rows.values() if row.role == role and self._takes(row)]
 
     def _takes(self, row: HostRow) -> bool:
-        if row.state != "ready" or self._capacity(row).get("draining") is True:
-            return False
-        if row.expires_in_s is not None:
-            return row.expires_in_s > 0
-        return row.seen_age_s < LEASE_TTL_S
+        return takes_sessions(row) and self._capacity(row).get("draining") is not True
 
     def _capacity(self, row: HostRow) -> dict[str, Any]:
         """Return what a host said last: on its link to this broker, else what the database has of it."""
@@ -107,6 +103,15 @@ class Registry:
         known = row.sessions if row.role == "cell" else 0
         used = max(known, _count(capacity, used_word)) + self._placed[row.host]
         return Candidate(row.host, row.address, row.incarnation, used, _count(capacity, room_word))
+
+
+def takes_sessions(row: HostRow) -> bool:
+    """Tell whether a host lives and may be given something new, as far as the database knows."""
+    if row.state != "ready" or row.ordered != "serve":
+        return False
+    if row.expires_in_s is not None:
+        return row.expires_in_s > 0
+    return row.seen_age_s < LEASE_TTL_S
 
 
 def _count(capacity: Mapping[str, Any], word: str) -> int:

@@ -40,7 +40,10 @@ class StoreFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """A host as the database knows it. ``expires_in_s`` is of a cell host's lease, None for a sandbox host."""
+    """A host as the database knows it. ``expires_in_s`` is of a cell host's lease, None for a sandbox host.
+
+    ``ordered`` is what an operator wants of it: serve, cordon or drain.
+    """
 
     role: Literal["cell", "sandbox"]
     host: str
@@ -52,6 +55,19 @@ class HostRow:
     seen_age_s: float
     expires_in_s: float | None
     sessions: int
+    ordered: str = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A session that a host still has. ``runs``: assets that are evaluated or synced; ``unended``: open commands."""
+
+    tenant: str
+    session: str
+    name: str
+    unended: int
+    runs: tuple[str, ...]
+    failed: bool
 
 
 class Store:
@@ -87,6 +103,7 @@ class Store:
                 seen_age_s=row["seen_age_s"],
                 expires_in_s=row["expires_in_s"],
                 sessions=row["sessions"],
+                ordered=row["ordered"],
             )
             for row in await self._rows("hosts")
         ]
@@ -95,13 +112,32 @@ class Store:
         """Return what a host id is bound to."""
         return [Bound(row["kind"], _text(row["public_key"])) for row in await self._rows("bound", host)]
 
-    async def register_sandbox(self, join: Join) -> None:
-        """Write the row of a sandbox host that was admitted; a new incarnation replaces the old one."""
-        await self._value(
-            "sandbox_register",
-            *(join.host, join.incarnation, join.ledger_id, join.address, _bytes(join.public_key)),
-            codec.canonical_json(join.capacity).decode(),
+    async def register_sandbox(self, join: Join) -> bool:
+        """Write the row of a sandbox host that was admitted; False when this incarnation was declared dead."""
+        return bool(
+            await self._value(
+                "sandbox_register",
+                *(join.host, join.incarnation, join.ledger_id, join.address, _bytes(join.public_key)),
+                codec.canonical_json(join.capacity).decode(),
+            )
         )
+
+    async def order(self, host: str, word: str, why: str) -> bool:
+        """Note what an operator wants of a host: serve, cordon or drain; False when there is no such host."""
+        return await self._value("host_order", host, word, why) is not None
+
+    async def left(self, host: str, rows: int) -> tuple[int, list[Left]]:
+        """Return how many awake sessions a host still has that can leave it, and at most so many of all it has."""
+        found = await self._rows("host_left", host, rows)
+        left = [
+            Left(row["tenant_id"], row["session_id"], row["name"], row["unended"], tuple(row["runs"]), row["failed"])
+            for row in found
+        ]
+        return (found[0]["total"] if found else 0), left
+
+    async def declare_dead(self, host: str, incarnation: str, why: str) -> bool:
+        """Declare an incarnation of a sandbox host dead; False when it is not the registered one, or is dead."""
+        return bool(await self._value("host_declare_dead", host, incarnation, why))
 
     async def sandbox_seen(self, host: str, incarnation: str, capacity: dict[str, Any]) -> bool:
         """Note a heartbeat; False when this incarnation is not the registered one or was marked as gone."""

@@ -12,15 +12,27 @@ SELECT setpoint.join_token_check($1)
 
 -- name: hosts
 -- Both kinds, for placement and for the operator.
-SELECT kind, host_id, incarnation, state, address, public_key, capacity, seen_age_s, expires_in_s, sessions
+SELECT kind, host_id, incarnation, state, address, public_key, capacity, seen_age_s, expires_in_s, sessions, ordered
 FROM setpoint.hosts()
 
 -- name: bound
 -- Whose a host id is already.
 SELECT kind, public_key FROM setpoint.hosts() WHERE host_id = $1
 
+-- name: host_order
+-- Null: there is no such host.
+SELECT setpoint.host_order($1, $2, $3)
+
+-- name: host_left
+-- What a drained host still has; the total is in each row.
+SELECT tenant_id, session_id, name, unended, runs, failed, total FROM setpoint.host_left($1, $2)
+
+-- name: host_declare_dead
+-- False: this incarnation is not the registered one, or was declared dead before.
+SELECT setpoint.host_declare_dead($1, $2, $3)
+
 -- name: sandbox_register
--- A sandbox host has no way to the database: its broker keeps its row.
+-- A sandbox host has no way to the database: its broker keeps its row. False: it was declared dead.
 SELECT setpoint.sandbox_register($1, $2, $3, $4, $5, $6)
 
 -- name: sandbox_seen

@@ -1,7 +1,8 @@
 """Where one life of a session works: its sandbox host, reached, fenced under this epoch, with the workspace in place.
 
 Used by ``runs``. It fences before anything else in each connection, and moves the session to another sandbox host only
-when the former one cannot be reached any more (or lost its ledger) and nothing can still be changing things there.
+when the former one is drained, dead, or cannot be reached any more (or lost its ledger), and nothing can still be
+changing things there. Before it gives up a host that it cannot reach, other cell hosts try (``pass_on``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from celld.host.choice import choose
 from celld.host.facts import Place, SessionFacts
@@ -25,6 +26,9 @@ from setpoint.link import LinkDown
 
 UNREACHABLE_S: Final = 5.0
 """After so long without its sandbox host a session in which nothing can be changing things goes to another."""
+
+PASSED_ON_MAX: Final = 3
+"""So many cell hosts in a row give a session away because they cannot reach its sandbox host; the next one stays."""
 
 _FENCE_S_MAX: Final = 5.0
 _MATERIALIZE_S_MAX: Final = 120.0
@@ -45,8 +49,13 @@ class Fenced:
     answer: run.Fenced
 
 
+OpenRuns = Literal["none", "harmless", "changing"]
+"""Nothing runs; evaluations alone may run; a sync or a tool may."""
+
+
 class Bench:
-    """The session's place under one owner. ``busy`` tells whether a run may still be changing things there."""
+    """The session's place under one owner. ``open_runs`` tells whether runs may be alive there, and whether one of them
+    may still be changing things; ``pass_on`` has a certain other cell host try."""
 
     def __init__(
         self,
@@ -54,10 +63,11 @@ class Bench:
         held: Held,
         facts: SessionFacts,
         push: Callable[[frames.Input], None],
-        busy: Callable[[], bool],
+        open_runs: Callable[[], OpenRuns],
+        pass_on: Callable[[str], None],
     ) -> None:
         self._rooms, self._held, self._facts = rooms, held, facts
-        self._push, self._busy = push, busy
+        self._push, self._open_runs, self._pass_on = push, open_runs, pass_on
         self._fencing, self._moving = asyncio.Lock(), asyncio.Lock()
         self._fenced: tuple[str, int, run.Fenced] | None = None
         self._unreached_since_s: float | None = None
@@ -69,31 +79,42 @@ class Bench:
         """Tell whether the session is being moved to another workspace: nothing may start in the old one."""
         return self._moving.locked()
 
-    async def ready(self) -> Fenced:
+    async def ready(self, *, stays: bool = True) -> Fenced:
         """Wait until the session's sandbox host can be used, moving the session if that is what it takes.
 
-        Raises Superseded.
+        ``stays``: what is asked for belongs to a run there; else nothing new begins on a host that is drained: the
+        session leaves it first, when what runs there has ended. Raises Superseded.
         """
         while True:
             place = self._facts.place
             assert place is not None, "a run is asked for before the workspace stands"
             fenced = await self._reach(place)
             if fenced is not None and self._spoilt is None:
-                if fenced.answer.token.ledger_id == place.ledger_id:
+                if fenced.answer.token.ledger_id != place.ledger_id:
+                    self._spoilt = "its ledger is new"
+                elif stays or not self._is_drained(place):
                     return fenced
-                self._spoilt = "its ledger is new"
-            if self._must_move() and not self._busy():
+            if self._why_move(place) is not None:
                 await self._move(place)
             else:
                 await self._rooms.sandboxes.change(_WAIT_S)
 
+    async def leave(self) -> None:
+        """Leave a sandbox host that is drained, unless something runs there. Raises Superseded."""
+        place = self._facts.place
+        if place is not None and self._is_drained(place) and self._why_move(place) is not None:
+            await self._move(place)
+
     async def learn(self, until_s: float) -> run.Fenced | None:
         """Return what the place's host says of the session's runs; None when ``until_s`` (CLOCK_BOOTTIME) comes first.
 
-        A host whose ledger is another one cannot say anything about them, ever. Raises Superseded.
+        A host whose ledger is another one cannot say anything about them, ever; one that an operator declared dead
+        is not waited for. Raises Superseded.
         """
         while (left_s := until_s - runtime.boottime_s()) > 0:
             place = self._facts.place
+            if place is not None and self._is_dead(place):
+                return None
             fenced = await self._reach(place) if place is not None else None
             if fenced is not None and place is not None and fenced.answer.token.ledger_id == place.ledger_id:
                 return fenced.answer
@@ -107,7 +128,7 @@ class Bench:
             if place is None:
                 fenced, number = await self._first(), 1
             else:
-                fenced = await self.ready()
+                fenced = await self.ready(stays=False)
                 number = self._facts.place.workspace_no if self._facts.place is not None else 1
             answer = await self._ask(fenced.link, number, effect.generation, effect.files)
             if isinstance(answer, frames.Materialized):
@@ -134,7 +155,9 @@ class Bench:
                 self._chosen = fenced.link.host
                 return fenced
             if not said:
-                runtime.log().warning("no sandbox host can be reached", session=self._held.key.session)
+                runtime.log().warning(
+                    "no sandbox host can be reached that takes workspaces", session=self._held.key.session
+                )
             said = True
             await self._rooms.sandboxes.change(_WAIT_S)
 
@@ -142,7 +165,7 @@ class Bench:
         """Return a link to a good host: as a broker says, else our own pick among those that can be reached."""
         sandboxes = self._rooms.sandboxes
         held = sandboxes.link(sticky) if sticky else None
-        if held is not None and held.connected:
+        if held is not None and held.connected and held.load.slots > 0:
             return held
         placed = None
         if self._rooms.broker.connected:
@@ -157,16 +180,14 @@ class Bench:
     async def _move(self, place: Place) -> None:
         """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
         async with self._moving:
-            if self._facts.place != place or self._busy() or not self._must_move():
+            why = self._why_move(place)
+            if self._facts.place != place or why is None:
                 return  # also when somebody moved it while we waited for our turn
-            here = self._rooms.sandboxes.link(place.host)
-            stays = self._spoilt is not None and here is not None and here.connected
-            link = here if stays else await self._choose(avoid=place.host)
+            link = await self._new_home(place)
             fenced = await self._fence(link) if link is not None else None
             if fenced is None:
                 await self._rooms.sandboxes.change(_WAIT_S)
                 return
-            why = self._spoilt or "the sandbox host cannot be reached"
             runtime.log().warning("workspace made anew", session=self._held.key.session, why=why, on=fenced.link.host)
             answer = await self._ask(fenced.link, place.workspace_no + 1, self._facts.generation, self._facts.files)
             if not isinstance(answer, frames.Materialized):
@@ -177,6 +198,15 @@ class Bench:
             while self._facts.place == place and runtime.boottime_s() < deadline_s:
                 await self._rooms.sandboxes.change(_PAUSES_S[0])
             self._spoilt, self._unreached_since_s = None, None
+
+    async def _new_home(self, place: Place) -> SandboxLink | None:
+        """Return where the next workspace goes: here, when this host lost the old one and takes new ones."""
+        sandboxes = self._rooms.sandboxes
+        here = sandboxes.link(place.host)
+        stays = self._spoilt is not None and here is not None and here.connected
+        if stays and sandboxes.standing(place.host) == "ready":
+            return here
+        return await self._choose(avoid=place.host) or (here if stays else None)
 
     async def _ask(
         self, link: SandboxLink, number: int, generation: int, files: str
@@ -220,13 +250,44 @@ class Bench:
             self._unreached_since_s = None
         elif self._unreached_since_s is None:
             self._unreached_since_s = runtime.boottime_s()
+        elif self._is_given_up(place) and (other := self._other_owner(place)) is not None:
+            self._pass_on(other)
+            self._unreached_since_s = runtime.boottime_s()
         return fenced
 
-    def _must_move(self) -> bool:
-        """Tell whether the workspace is lost, or its host has not been reached for too long."""
+    def _why_move(self, place: Place) -> str | None:
+        """Say why the session needs another workspace now; None when it does not, or something runs in the old one."""
+        runs = self._open_runs()
+        if runs == "changing":
+            return None
+        if self._spoilt is not None:
+            return self._spoilt
+        if self._is_dead(place):
+            return "the sandbox host was declared dead"
+        if self._is_given_up(place):
+            return "the sandbox host cannot be reached"
+        return "the sandbox host is drained" if self._is_drained(place) and runs == "none" else None
+
+    def _is_given_up(self, place: Place) -> bool:
         since_s = self._unreached_since_s
-        unreachable = since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
-        return self._spoilt is not None or unreachable
+        return since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
+
+    def _is_dead(self, place: Place) -> bool:
+        return self._rooms.sandboxes.standing(place.host) == "dead"
+
+    def _is_drained(self, place: Place) -> bool:
+        """Tell whether the place's host is to be left, and another can be reached that takes the workspace."""
+        sandboxes = self._rooms.sandboxes
+        return sandboxes.standing(place.host) == "draining" and bool(sandboxes.takers(place.host))
+
+    def _other_owner(self, place: Place) -> str | None:
+        """Return a cell host that has not tried to reach the place's host; None when it is to be given up."""
+        tried = self._facts.tried
+        untried = sorted(self._rooms.orders.others - tried - {self._rooms.host})
+        refuses = self._rooms.sandboxes.standing(place.host) in ("fenced", "dead", None)
+        if refuses or self._spoilt is not None or len(tried) >= PASSED_ON_MAX or not untried:
+            return None
+        return untried[int.from_bytes(os.urandom(4), "big") % len(untried)]
 
     async def _fence(self, link: SandboxLink) -> Fenced | None:
         """Make this epoch the floor on a host, once per connection; None when it did not answer. Raises Superseded."""

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from celld.config import Config
 from celld.host import links
+from celld.host.orders import Orders
 from celld.host.owners import Owners
 from celld.host.rooms import Rooms
 from celld.host.sandboxes import Sandboxes
@@ -151,15 +152,16 @@ async def _own(start: _Start, link: links.Door, pool: door.Pool, lease: Lease, s
         start.broker,
         start.gateways.moved,
         start.config.hibernate_after_s,
+        Orders(),
     )
     async with asyncio.TaskGroup() as tasks:
         owners = start.progress.owners = Owners(rooms, tasks)
-        sweep = Sweep(ownership, owners)
+        sweep = Sweep(ownership, owners, rooms.orders)
         link.open(owners, sweep, links.Relay(owners, sandboxes, pool))
         sweeping = tasks.create_task(sweep.run())
         rest = [
             tasks.create_task(work)
-            for work in (committer.run(), sandboxes.run(), _bump(lease), _end_with(lease, owners))
+            for work in (committer.run(), sandboxes.run(), _bump(lease), _end_with(lease, owners), owners.move_out())
         ]
         start.progress.waits_for()
         runtime.log().info("celld serves", address=start.address)

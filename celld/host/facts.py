@@ -12,6 +12,14 @@ import msgspec
 
 from setpoint.contracts.event import Event, NewEvent
 
+_REACHED: Final = {
+    "workspace.materialized",
+    "run.adopted",
+    "evaluation.step_finished",
+    "evaluation.completed",
+    "sync.step_finished",
+}
+"""What can only have come from the session's sandbox host: an owner reached it."""
 _CHANGES: Final = {"sync.started", "tool.started"}
 _ENDS: Final = {
     "sync.succeeded",
@@ -44,6 +52,8 @@ class _Noted(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     failed: str | None = None
     last_at: int = 0
     changing: tuple[str, ...] = ()
+    owner: str = ""
+    tried: tuple[str, ...] = ()
 
 
 class SessionFacts:
@@ -56,6 +66,9 @@ class SessionFacts:
         self.failed: str | None = None
         self.last_at = 0
         self._changing: set[str] = set()
+        self._owner = ""
+        self.tried: frozenset[str] = frozenset()
+        """The cell hosts that gave the session away because they could not reach its sandbox host, since one did."""
 
     def note(self, event: Event | NewEvent, at: int) -> None:
         """Fold one event, committed at ``at`` (microseconds since the epoch). Raises Unfoldable: nothing was learnt."""
@@ -67,10 +80,16 @@ class SessionFacts:
 
     def _fold(self, event: Event | NewEvent) -> None:
         data, run = event.data, event.execution_id
+        if event.type in _REACHED:
+            self.tried = frozenset()
         if event.type == "workspace.materialized":
             self.place = Place(data["sandbox_host"], data["ledger_id"], data["workspace_no"])
         elif event.type == "resources.applied":
             self.generation, self.files = data["generation"], data["files"]
+        elif event.type == "lease.acquired":
+            self._owner = str(data.get("host", ""))
+        elif event.type == "lease.released" and data.get("mode") == "move":
+            self.tried |= {self._owner}
         elif event.type == "session.failed":
             self.failed = str(data.get("reason", "it failed"))
         elif event.type == "session.recovered":
@@ -82,7 +101,8 @@ class SessionFacts:
 
     def dump(self) -> bytes:
         """Return the facts for a snapshot."""
-        noted = _Noted(self.generation, self.files, self.failed, self.last_at, tuple(sorted(self._changing)))
+        changing, tried = tuple(sorted(self._changing)), tuple(sorted(self.tried))
+        noted = _Noted(self.generation, self.files, self.failed, self.last_at, changing, self._owner, tried)
         return msgspec.msgpack.encode(noted)
 
     def load(self, content: bytes) -> bool:
@@ -101,6 +121,7 @@ class SessionFacts:
     def _begin(self, noted: _Noted) -> None:
         self.generation, self.files, self.failed = noted.generation, noted.files, noted.failed
         self.last_at, self._changing = noted.last_at, set(noted.changing)
+        self._owner, self.tried = noted.owner, frozenset(noted.tried)
 
     def changes_things(self, run_id: str) -> bool:
         """Tell whether a run is a sync or a tool: one whose loss must be waited out, unlike an evaluation's."""

@@ -75,11 +75,13 @@ class Life:
         self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known), rooms.quiet_s)
         self.delivering: frames.Input | None = None
         """The input whose decision the cell has not answered yet: a death now is this input's."""
-        self._runs = Runs(rooms, held, self.facts, self.inputs.push, self._gone)
+        self._runs = Runs(rooms, held, self.facts, self.inputs.push, self._gone, self._pass_on)
         self._snapshots = Snapshots(rooms.pool, held, self.facts)
         self._whole_log, self._restored = whole_log, False
         self._cell: Cell | None = None
         self._release: Mode | None = None
+        self.passed_on: str | None = None
+        """The cell host that is to have the session instead, because its sandbox host cannot be reached from here."""
 
     @property
     def cell_pid(self) -> int | None:
@@ -158,6 +160,10 @@ class Life:
 
     def _gone(self, why: str) -> None:
         self.inputs.break_off(SessionGone(why))
+
+    def _pass_on(self, host: str) -> None:
+        self.passed_on = host
+        self.inputs.stop()
 
     # Restore
 

@@ -84,6 +84,10 @@ class Owner:
                 await life.close()
             if ended is not None:
                 await self._after(life, ended)
+            elif life.passed_on is not None and not self._stop.is_set():
+                runtime.log().warning("session passed on", session=self.held.key.session, to=life.passed_on)
+                await self._released("move", self._head_seq, target=life.passed_on)
+                return
             restarted = True
         await self._released("drain", self._head_seq)
 
@@ -175,12 +179,12 @@ class Owner:
                 raise SessionGone("there is no such session")
             return head
 
-    async def _released(self, mode: Mode, head_seq: int, wake_at: int | None = None) -> bool:
+    async def _released(self, mode: Mode, head_seq: int, wake_at: int | None = None, target: str | None = None) -> bool:
         """Release the session; False when commands came in between and are to be answered first."""
         key, epoch = self.held.key, self.held.epoch
         while True:
             try:
-                status, seq = await self._rooms.ownership.release(key, epoch, head_seq, mode, wake_at)
+                status, seq = await self._rooms.ownership.release(key, epoch, head_seq, mode, wake_at, target)
             except outcome.Fault:
                 await asyncio.sleep(_RETRY_S)
                 continue

@@ -12,9 +12,14 @@ from celld.host.rooms import Rooms
 from celld.plane.key import Held, SessionKey
 from celld.plane.ownership import Recorded
 from setpoint import runtime
+from setpoint.contracts import limits
 
 SESSIONS: Final = prometheus_client.Gauge("setpoint_celld_sessions", "Sessions owned")
 DRAIN_S_MAX: Final = 5.0
+GIVEN_S_MAX: Final = 5.0
+"""So long a drain waits for one session before it turns to the next; that one goes when it can."""
+PACE_S: Final = 0.05
+"""Between two sessions of a drain: whoever takes them has to begin their cells."""
 
 
 class Owners:
@@ -72,6 +77,18 @@ class Owners:
                 self.start(one.held)
             elif one.waiting:
                 owner_now.look()
+
+    async def move_out(self) -> None:
+        """While an operator has this host drained, give its sessions away one after the other; until cancelled."""
+        while True:
+            for key in list(self._owners):
+                owned = self._owners.get(key)
+                if owned is None or not self._rooms.orders.leaving:
+                    continue
+                owned[0].stop()
+                await asyncio.wait({owned[1]}, timeout=GIVEN_S_MAX)
+                await asyncio.sleep(PACE_S)
+            await asyncio.sleep(limits.POLL_S)
 
     async def drain(self) -> None:
         """Give every session to other hosts, within DRAIN_S_MAX; what is left then is found by the lease's end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from celld.host.orders import Orders
 from celld.host.sandboxes import Sandboxes
 from celld.host.zygote import Zygote
 from celld.plane.commit import Committer
@@ -34,3 +35,4 @@ class Rooms:
     broker: BrokerLink
     moved: Callable[[SessionKey, int], None]
     quiet_s: float
+    orders: Orders

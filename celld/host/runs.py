@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
-from celld.host.bench import UNREACHABLE_S, Bench, Superseded, pauses
+from celld.host.bench import UNREACHABLE_S, Bench, OpenRuns, Superseded, pauses
 from celld.host.facts import SessionFacts
 from celld.host.rooms import Rooms
 from celld.host.sandboxes import SandboxLink
@@ -49,7 +49,8 @@ class _Starting:
 
 
 class Runs:
-    """The open runs of one life. ``push`` takes inputs, ``gone`` is told that a newer owner exists."""
+    """The open runs of one life. ``push`` takes inputs, ``gone`` is told that a newer owner exists, ``pass_on`` which
+    other cell host should try to reach the sandbox host."""
 
     def __init__(
         self,
@@ -58,13 +59,14 @@ class Runs:
         facts: SessionFacts,
         push: Callable[[frames.Input], None],
         gone: Callable[[str], None],
+        pass_on: Callable[[str], None],
     ) -> None:
         self._rooms, self._held, self._facts = rooms, held, facts
         self._push, self._gone = push, gone
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._bench = Bench(rooms, held, facts, push, self._may_change_things)
+        self._bench = Bench(rooms, held, facts, push, self._open_runs, pass_on)
         rooms.sandboxes.enter(self)
 
     async def close(self) -> None:
@@ -133,6 +135,14 @@ class Runs:
             return None
         return self._held.key.session, self._held.epoch
 
+    def leave(self, host: str) -> bool:
+        """Begin to leave a sandbox host that is drained, when nothing is under way; whether it did."""
+        place = self._facts.place
+        if place is None or place.host != host or self.busy:
+            return False
+        self._spawn(self._bench.leave())
+        return True
+
     # Tasks
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -147,8 +157,10 @@ class Runs:
         except Superseded as error:
             self._gone(str(error))
 
-    def _may_change_things(self) -> bool:
-        return any(open_.changes_things for open_ in self._open.values())
+    def _open_runs(self) -> OpenRuns:
+        if any(open_.changes_things for open_ in self._open.values()):
+            return "changing"
+        return "harmless" if self._open else "none"
 
     async def _start(self, effect: frames.StartRun, seq: int) -> None:
         run_id = effect.execution_id
@@ -167,7 +179,7 @@ class Runs:
         """Send a start, or repeat the one whose answer never came; None when nobody knows what came of it."""
         bench, lease = self._bench, self._rooms.lease
         starting = self._starting[effect.execution_id]
-        fenced = await bench.ready()
+        fenced = await bench.ready(stays=starting.sent)
         link, place = fenced.link, self._facts.place
         if place is None:
             return None

@@ -15,7 +15,7 @@ from celld.host.choice import Candidate
 from celld.host.token import Reading, Readings
 from celld.plane.key import Epoch, SessionKey
 from celld.plane.lease import Lease
-from celld.plane.ownership import SandboxHost
+from celld.plane.ownership import SandboxHost, Standing
 from migrations import outcome
 from setpoint import runtime
 from setpoint.contracts import grant, limits, run
@@ -26,6 +26,8 @@ _CLOCK_S_MAX: Final = 2.0
 _GRANT_RENEW_S: Final = limits.GRANT_S / 2
 _KEEPALIVE_EVERY: Final = 2  # turns, so 2 s
 _GRANTS_MAX: Final = 10_000
+_LEAVES_MAX: Final = 4
+"""So many sessions begin to leave drained sandbox hosts in a turn: each has a workspace made elsewhere."""
 
 
 ReadHosts = Callable[[], Awaitable[list[SandboxHost]]]
@@ -43,6 +45,9 @@ class Tenant(Protocol):
 
     def open_on(self, host: str) -> tuple[str, Epoch] | None:
         """Return session and epoch when the life has runs on this host that must be kept alive."""
+
+    def leave(self, host: str) -> bool:
+        """Begin to leave a sandbox host, when the workspace is there and nothing is under way; whether it did."""
 
 
 class SandboxLink:
@@ -145,11 +150,20 @@ class Sandboxes:
         self._links: dict[str, SandboxLink] = {}
         self._tenants: set[Tenant] = set()
         self._runs: dict[str, Tenant] = {}
+        self._standing: dict[str, Standing] = {}
         self._change = asyncio.Event()
 
     def link(self, host: str) -> SandboxLink | None:
-        """Return the link to a host, up or down; None for a host that is not registered."""
+        """Return the link to a host, up or down; None for a host that is not registered, or is dead."""
         return self._links.get(host)
+
+    def standing(self, host: str) -> Standing | None:
+        """Return how a host stands by the registry; None for one that is not registered."""
+        return self._standing.get(host)
+
+    def takers(self, beside: str) -> list[Candidate]:
+        """Return the hosts that can be reached and take a new workspace now, beside one."""
+        return [one for one in self.candidates() if one.host != beside]
 
     def candidates(self) -> list[Candidate]:
         """Return the hosts that can be reached now, with their load."""
@@ -205,6 +219,7 @@ class Sandboxes:
                 turn += 1
                 if turn % _KEEPALIVE_EVERY == 0:
                     self._keep_alive()
+                self._leave()
                 await asyncio.sleep(limits.POLL_S)
         finally:
             for link in self._links.values():
@@ -216,19 +231,28 @@ class Sandboxes:
             hosts: Mapping[str, SandboxHost] = {host.host: host for host in await self._read_hosts()}
         except outcome.Fault:
             return  # the links that are up stay up
+        self._standing = {name: host.standing for name, host in hosts.items()}
+        alive = {name: host for name, host in hosts.items() if host.standing != "dead"}
         for name, link in list(self._links.items()):
-            if name not in hosts or hosts[name].address != link.address:
+            if name not in alive or alive[name].address != link.address:
                 link.task.cancel()
                 del self._links[name]
-        for name, host in hosts.items():
+        for name, host in alive.items():
             if name not in self._links:
                 self._links[name] = SandboxLink(host, self._identity, self)
-            self._links[name].load = Candidate(name, host.running, host.slots if host.ready else 0)
+            self._links[name].load = Candidate(name, host.running, host.slots if host.standing == "ready" else 0)
 
     async def _read_clock(self, link: SandboxLink) -> None:
         if link.connected:
             with contextlib.suppress(LinkDown, TimeoutError):  # the next turn reads again
                 await link.read_clock()
+
+    def _leave(self) -> None:
+        """Have sessions leave the hosts that are drained, a few at a time; one that has runs leaves later."""
+        began = 0
+        for host in [name for name, standing in self._standing.items() if standing == "draining"]:
+            for tenant in list(self._tenants) if self.takers(host) else []:
+                began += began < _LEAVES_MAX and tenant.leave(host)
 
     def _keep_alive(self) -> None:
         for link in self._links.values():

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from typing import Final
 
+from celld.host.orders import Orders
 from celld.host.owners import Owners
 from celld.plane.ownership import Due, Ownership
 from migrations import outcome
@@ -21,8 +22,8 @@ _ACQUIRES_AT_ONCE: Final = 4
 class Sweep:
     """The poll of one host. ``run`` goes on until cancelled; ``look`` makes it look for due sessions now."""
 
-    def __init__(self, ownership: Ownership, owners: Owners) -> None:
-        self._ownership, self._owners = ownership, owners
+    def __init__(self, ownership: Ownership, owners: Owners, orders: Orders) -> None:
+        self._ownership, self._owners, self._orders = ownership, owners, orders
         self._poked = asyncio.Event()
         self._acquiring = asyncio.Semaphore(_ACQUIRES_AT_ONCE)
         self._polled_s = 0.0
@@ -55,6 +56,7 @@ class Sweep:
             self._polled_s = now_s
             before = self._owners.known()
             self._owners.reconcile(await self._ownership.owned(), before)
+            await self._orders.read(self._ownership)
             buried = await self._ownership.bury_dead_hosts()
             if buried:
                 runtime.log().warning("sessions of dead hosts are due", hosts=buried)

@@ -20,6 +20,8 @@ from setpoint.contracts.clock import moment
 _SQL: Final = named.beside(__file__)
 
 Mode = Literal["close", "hibernate", "drain", "move"]
+Standing = Literal["ready", "cordoned", "draining", "fenced", "dead"]
+"""Of a sandbox host: it takes workspaces; none new; it is to be left; it refused connections; nothing runs there."""
 Released = Literal["ok", "fenced", "moved_head", "busy"]
 
 
@@ -40,12 +42,20 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What an operator wants of this host (serve, cordon, drain), and the other hosts that take sessions now."""
+
+    ordered: str
+    others: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxHost:
     """A registered sandbox host. ``running`` and ``slots`` are what it said of itself last."""
 
     host: str
     address: str
-    ready: bool
+    standing: Standing
     running: int
     slots: int
 
@@ -76,15 +86,23 @@ class Ownership:
         return Held(key, (row["epoch_inc"], row["epoch"]), row["head_seq"], runtime.boottime_s())
 
     async def release(
-        self, key: SessionKey, epoch: Epoch, head_seq: int, mode: Mode, wake_at: int | None = None
+        self,
+        key: SessionKey,
+        epoch: Epoch,
+        head_seq: int,
+        mode: Mode,
+        wake_at: int | None = None,
+        target: str | None = None,
     ) -> tuple[Released, int]:
         """Give a session up; ``busy`` only for close and hibernate. Repeated after an unknown end: ``fenced``.
 
         ``wake_at`` (microseconds since the epoch) is when one that hibernates becomes due, None: at a command alone.
+        ``target`` may take it before all others; with one this host keeps away for a while.
         """
         due = moment(wake_at) if wake_at is not None else None
+        avoid = self.host if target is not None else None
         row = await self.pool.fetchrow(
-            _SQL["release"], key.tenant, key.session, *epoch, head_seq, mode, due, None, None
+            _SQL["release"], key.tenant, key.session, *epoch, head_seq, mode, due, target, avoid
         )
         assert row is not None, "a function that always returns one row"
         return row["status"], row["seq"] or head_seq
@@ -106,12 +124,22 @@ class Ownership:
             if await self.pool.fetchval(_SQL["host_dead"], row["host_id"], row["incarnation"]) > 0
         ]
 
+    async def told(self) -> Told:
+        """Return what an operator wants of this host, and who else takes sessions."""
+        row = await self.pool.fetchrow(_SQL["told"], self.host)
+        assert row is not None, "a function that always returns one row"
+        return Told(row["ordered"], frozenset(row["others"]))
+
     async def sandboxes(self) -> list[SandboxHost]:
         """Return every registered sandbox host."""
         return [_sandbox_host(row) for row in await self.pool.fetch(_SQL["sandboxes"])]
 
 
+_ORDERED: Final[dict[str, Standing]] = {"serve": "ready", "cordon": "cordoned", "drain": "draining"}
+
+
 def _sandbox_host(row: door.Row) -> SandboxHost:
     capacity = msgspec.json.decode(row["capacity"])
     running, slots = capacity.get("running", 0), capacity.get("slots", limits.RUNS_PER_HOST_MAX)
-    return SandboxHost(row["host_id"], row["address"], row["state"] == "ready", running, slots)
+    standing = _ORDERED[row["ordered"]] if row["state"] == "ready" else row["state"]
+    return SandboxHost(row["host_id"], row["address"], standing, running, slots)

@@ -23,5 +23,9 @@ SELECT host_id, incarnation FROM setpoint.dead_hosts()
 SELECT setpoint.host_dead($1, $2, false)
 
 -- name: sandboxes
--- Where runs can go.
-SELECT host_id, incarnation, address, state, capacity FROM setpoint.sandboxes()
+-- Where runs can go, and where they are wanted.
+SELECT host_id, incarnation, address, state, ordered, capacity FROM setpoint.sandboxes()
+
+-- name: told
+-- What an operator wants of this host, and which others take sessions.
+SELECT ordered, others FROM setpoint.host_told($1)

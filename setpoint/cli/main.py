@@ -41,7 +41,7 @@ _COMMANDS: Final = {
     "logs": ("stream", "Show or follow the output of an asset's executions"),
     "session": ("session", "List, create and close sessions"),
     "lock": ("lock", "List and break the locks that syncs hold"),
-    "host": ("host", "List the hosts a broker knows"),
+    "host": ("host", "List the hosts, empty one, or declare one dead"),
 }
 
 _EPILOG: Final = (

@@ -31,6 +31,7 @@ _BAD: Final[tuple[dict[str, Any], ...]] = (
     {"batch": "no"},
     {"assets": [{"name": "a", "doc": 1}, {"name": "a", "doc": 2}]},
 )
+_ORDERS: Final = ("serve", "serve", "serve", "cordon", "drain", "no")
 _LOCKS: Final = ("k0", "k1", "k/2")
 
 
@@ -111,12 +112,13 @@ class Author:
             self._renew: 8,
             self._bury: 6,
             self._break_lock: 4,
-            self._clean: 2,
+            self._clean: 4,
             self._create: 3,
             self._look: 5,
             self._snapshot: 4,
             self._sandbox: 3,
             self._restore: 1,
+            self._order: 3,
         }
         self.random.choices(list(acts), list(acts.values()))[0]()
 
@@ -321,7 +323,14 @@ class Author:
         self.call("sandbox_seen", "s0", incarnation, {"slots": 2})
         if self.random.random() < 0.3:
             self.call("sandbox_gone", "s0", incarnation)
+        if self.random.random() < 0.3:
+            self.call("host_declare_dead", "s0", incarnation, "why")
         self.call("sandboxes")
+
+    def _order(self) -> None:
+        host, word = self.random.choice(["h0", "h1", "h2", "s0", "no"]), self.random.choice(_ORDERS)
+        self.call("host_order", host, word, "why")
+        self.call("host_told", host)
 
     def _restore(self) -> None:
         if self.random.random() < 0.3:

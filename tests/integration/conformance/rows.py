@@ -32,8 +32,8 @@ _COLUMNS: Final = {
     "idempotency_keys": "tenant_id, key, kind, fingerprint, subject_id, expires_at",
     "fenced_writes": "tenant_id, session_id, epoch_inc, epoch, kind, against_inc, against_epoch, refused, first_at,"
     " last_at",
-    "cell_hosts": "host_id, incarnation, state, address, public_key, renewal_no, lease_expires_at",
-    "sandbox_hosts": "host_id, incarnation, ledger_id, address, state, capacity",
+    "cell_hosts": "host_id, incarnation, state, address, public_key, renewal_no, lease_expires_at, ordered",
+    "sandbox_hosts": "host_id, incarnation, ledger_id, address, state, capacity, ordered",
     "audit_log": "action, detail AS detail_json",
 }
 
@@ -69,11 +69,12 @@ def model_dump(db: Tables) -> Dump:
         "idempotency_keys": [(*key, *x) for key, x in db.claims.items()],
         "fenced_writes": [(*key, *x.against, x.refused, x.first_at, x.last_at) for key, x in db.fenced.items()],
         "cell_hosts": [
-            (name, x.incarnation, x.state, x.address, x.public_key, x.renewal_no, x.lease_expires_at)
+            (name, x.incarnation, x.state, x.address, x.public_key, x.renewal_no, x.lease_expires_at, x.ordered)
             for name, x in db.cell_hosts.items()
         ],
         "sandbox_hosts": [
-            (name, x.incarnation, x.ledger_id, x.address, x.state, x.capacity) for name, x in db.sandbox_hosts.items()
+            (name, x.incarnation, x.ledger_id, x.address, x.state, x.capacity, x.ordered)
+            for name, x in db.sandbox_hosts.items()
         ],
         "audit_log": list(db.audit),
     }

@@ -185,9 +185,14 @@ SIGNATURES: Final[dict[str, Signature]] = {
     "sandbox_gone": Signature(_BROKER, "SELECT setpoint.sandbox_gone($1, $2)", registry.sandbox_gone, {}, scalar=True),
     "sandboxes": Signature(
         _CELLD,
-        "SELECT host_id, incarnation, ledger_id, address, state, capacity, sessions FROM setpoint.sandboxes()",
+        "SELECT host_id, incarnation, ledger_id, address, state, capacity, sessions, ordered FROM setpoint.sandboxes()",
         registry.sandboxes,
         {},
+    ),
+    "host_order": Signature(_BROKER, "SELECT setpoint.host_order($1, $2, $3)", registry.host_order, {}, scalar=True),
+    "host_told": Signature(_CELLD, "SELECT * FROM setpoint.host_told($1)", registry.host_told, {}, one=True),
+    "host_declare_dead": Signature(
+        _BROKER, "SELECT setpoint.host_declare_dead($1, $2, $3)", registry.host_declare_dead, {}, scalar=True
     ),
     "cell_candidates": Signature(
         _CELLD,

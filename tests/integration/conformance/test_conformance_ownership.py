@@ -344,14 +344,14 @@ async def test_candidates_are_ready_hosts_with_a_live_lease(b: Bench) -> None:
 
 async def test_a_sandbox_host_is_one_incarnation_at_a_time(b: Bench) -> None:
     one, two, ledger = b.new_id(), b.new_id(), b.new_id()
-    assert await b.call("sandbox_register", "sb", one, ledger, "addr", {"slots": 2}) is None
+    assert await b.call("sandbox_register", "sb", one, ledger, "addr", {"slots": 2}) is True
     assert await b.call("sandbox_seen", "sb", one, {"slots": 3}) is True
     assert await b.call("sandbox_seen", "sb", two, {"slots": 4}) is False
     assert await b.call("sandbox_gone", "sb", one) is True
     assert await b.call("sandbox_gone", "sb", one) is False
     assert await b.call("sandbox_seen", "sb", one, {}) is False
     await b.call("sandbox_register", "sb", two, ledger, "addr", {})
-    assert await b.call("sandboxes") == [("sb", two, ledger, "addr", "ready", {}, 0)]
+    assert await b.call("sandboxes") == [("sb", two, ledger, "addr", "ready", {}, 0, "serve")]
 
 
 async def test_sandboxes_count_the_open_sessions_on_them(b: Bench) -> None:
@@ -360,4 +360,4 @@ async def test_sandboxes_count_the_open_sessions_on_them(b: Bench) -> None:
         owned = await b.owned()
         await b.write(owned, sandbox={"host": "sb", "ledger_id": None, "workspace_no": 1})
         assert (await b.release(owned, mode))[0] == "ok"
-    assert [row[-1] for row in await b.call("sandboxes")] == [1]
+    assert [row[-2] for row in await b.call("sandboxes")] == [1]

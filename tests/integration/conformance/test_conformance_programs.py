@@ -36,6 +36,10 @@ ANSWERS: Final = frozenset(
         "sweep_wakes": "0",
         "sandbox_seen": "True False",
         "sandbox_gone": "True False",
+        "sandbox_register": "True False",
+        "host_order": "cell sandbox None 22023",
+        "host_told": "serve cordon drain",
+        "host_declare_dead": "True False",
         "restored": "2",
     }.items()
     for word in words.split()

@@ -10,6 +10,7 @@ from tests.integration.protocol.world import world
 
 LEFT_OUT: Final = {
     "authenticate": "API keys: the edge alone asks",
+    "host_left": "for the operator: what a drained host still has",
     "hosts": "for the operator: what cell_candidates and sandboxes say, in one list",
     "join_token_check": "admission of hosts happens before anything of a session",
     "key_publish": "signing keys: signatures are not simulated",

@@ -25,13 +25,14 @@ GRANTS = {
     },
     "setpoint_broker": {
         *("host_dead", "dead_hosts", "sandbox_register", "sandbox_seen", "sandbox_gone", "sandboxes", "hosts"),
+        *("host_order", "host_left", "host_declare_dead"),
         *("cell_candidates", "key_publish", "keys", "join_token_check"),
         *("sweep_keys", "sweep_wakes", "sweep_locks", "sweep_fenced", "sweep_cells", "sweep_sandboxes", "sweep_tokens"),
     },
     "setpoint_celld": {
         *("host_register", "host_renew", "owned", "host_dead", "dead_hosts", "claim_wakes", "acquire", "release"),
         *("append_batch", "inbox", "log_page", "session_row", "snapshot_write", "snapshot_read", "sandboxes"),
-        *("cell_candidates", "keys"),
+        *("cell_candidates", "keys", "host_told"),
     },
 }
 

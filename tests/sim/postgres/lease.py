@@ -47,7 +47,8 @@ def host_register(
         return Renewal("ok", old.renewal_no, db.incarnation)
     if old is not None and old.public_key != public_key and old.state != "fenced" and old.lease_expires_at > db.now:
         return Renewal("key_mismatch", old.renewal_no, db.incarnation)
-    db.cell_hosts[host] = CellHost(incarnation, "ready", address, public_key, 0, expires_at)
+    ordered = "serve" if old is None else old.ordered
+    db.cell_hosts[host] = CellHost(incarnation, "ready", address, public_key, 0, expires_at, ordered)
     if old is not None:
         for key in sessions_before(db, host, incarnation) if seen is None else seen:
             wake = db.wakes.setdefault(key, Wake(db.now))

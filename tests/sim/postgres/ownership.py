@@ -1,4 +1,7 @@
-"""The life of a session's ownership: create_session, claim_wakes, acquire, release, restored (0008_lifecycle.sql)."""
+"""The life of a session's ownership: create_session, claim_wakes, acquire, release, restored.
+
+They are those of 0008_lifecycle.sql and 0017_drain.sql.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,9 @@ def create_session(
 def claim_wakes(db: Tables, me: str, limit: int, hold_us: int) -> list[Due]:
     """Claim due sessions for a host, the longest due first; a claim postpones them for everybody else."""
     now = db.now
+    host = db.cell_hosts.get(me)
+    if host is not None and host.ordered != "serve":
+        return []
     due = [
         (wake.wake_at, key)
         for key, wake in db.wakes.items()

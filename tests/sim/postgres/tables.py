@@ -64,7 +64,7 @@ class Wake:
 
 @dataclass(slots=True)
 class CellHost:
-    """A row of cell_hosts: a lease. ``state`` is ready, draining or fenced."""
+    """A row of cell_hosts: a lease. ``state`` is ready, draining or fenced; ``ordered`` is serve, cordon or drain."""
 
     incarnation: str
     state: str
@@ -72,17 +72,19 @@ class CellHost:
     public_key: bytes
     renewal_no: int
     lease_expires_at: int
+    ordered: str = "serve"
 
 
 @dataclass(slots=True)
 class SandboxHost:
-    """A row of sandbox_hosts."""
+    """A row of sandbox_hosts. ``state`` may be dead as well."""
 
     incarnation: str
     ledger_id: str
     address: str
     state: str
     capacity: dict[str, object]
+    ordered: str = "serve"
 
 
 class Command(NamedTuple):
