@@ -73,6 +73,7 @@ class Bench:
         self._unreached_since_s: float | None = None
         self._spoilt: str | None = None
         self._chosen = ""
+        self._said = False
 
     @property
     def is_moving(self) -> bool:
@@ -250,10 +251,19 @@ class Bench:
             self._unreached_since_s = None
         elif self._unreached_since_s is None:
             self._unreached_since_s = runtime.boottime_s()
-        elif self._is_given_up(place) and (other := self._other_owner(place)) is not None:
+        elif self._is_given_up(place):
+            self._ask_another(place)
+        return fenced
+
+    def _ask_another(self, place: Place) -> None:
+        """Have another cell host try to reach the place's host; say so once when none is left that could."""
+        other = self._other_owner(place)
+        if other is not None:
             self._pass_on(other)
             self._unreached_since_s = runtime.boottime_s()
-        return fenced
+        elif not self._said:
+            runtime.log().warning("sandbox host cannot be reached", session=self._held.key.session, host=place.host)
+            self._said = True
 
     def _why_move(self, place: Place) -> str | None:
         """Say why the session needs another workspace now; None when it does not, or something runs in the old one."""
@@ -281,11 +291,18 @@ class Bench:
         return sandboxes.standing(place.host) == "draining" and bool(sandboxes.takers(place.host))
 
     def _other_owner(self, place: Place) -> str | None:
-        """Return a cell host that has not tried to reach the place's host; None when it is to be given up."""
-        tried = self._facts.tried
+        """Return a cell host that has not tried to reach the place's host; None when it is to be given up.
+
+        It is asked while a broker hears of that host, so that others may well reach it, or while something may be
+        changing things there, which is waited for in any case. Else a new workspace is quicker: whoever takes over
+        cannot know of a sync that it was never sent, and would wait for it.
+        """
+        sandboxes, tried = self._rooms.sandboxes, self._facts.tried
         untried = sorted(self._rooms.orders.others - tried - {self._rooms.host})
-        refuses = self._rooms.sandboxes.standing(place.host) in ("fenced", "dead", None)
+        refuses = sandboxes.standing(place.host) in ("fenced", "dead", None)
         if refuses or self._spoilt is not None or len(tried) >= PASSED_ON_MAX or not untried:
+            return None
+        if not sandboxes.is_heard(place.host, UNREACHABLE_S) and self._open_runs() != "changing":
             return None
         return untried[int.from_bytes(os.urandom(4), "big") % len(untried)]
 

@@ -150,7 +150,8 @@ class Sandboxes:
         self._links: dict[str, SandboxLink] = {}
         self._tenants: set[Tenant] = set()
         self._runs: dict[str, Tenant] = {}
-        self._standing: dict[str, Standing] = {}
+        self._registry: Mapping[str, SandboxHost] = {}
+        self._read_s = 0.0
         self._change = asyncio.Event()
 
     def link(self, host: str) -> SandboxLink | None:
@@ -159,7 +160,13 @@ class Sandboxes:
 
     def standing(self, host: str) -> Standing | None:
         """Return how a host stands by the registry; None for one that is not registered."""
-        return self._standing.get(host)
+        known = self._registry.get(host)
+        return known.standing if known is not None else None
+
+    def is_heard(self, host: str, within_s: float) -> bool:
+        """Tell whether a broker heard of a host within the last seconds: then it lives, whoever cannot reach it."""
+        known = self._registry.get(host)
+        return known is not None and known.seen_age_s + runtime.boottime_s() - self._read_s < within_s
 
     def takers(self, beside: str) -> list[Candidate]:
         """Return the hosts that can be reached and take a new workspace now, beside one."""
@@ -231,7 +238,7 @@ class Sandboxes:
             hosts: Mapping[str, SandboxHost] = {host.host: host for host in await self._read_hosts()}
         except outcome.Fault:
             return  # the links that are up stay up
-        self._standing = {name: host.standing for name, host in hosts.items()}
+        self._registry, self._read_s = hosts, runtime.boottime_s()
         alive = {name: host for name, host in hosts.items() if host.standing != "dead"}
         for name, link in list(self._links.items()):
             if name not in alive or alive[name].address != link.address:
@@ -250,7 +257,7 @@ class Sandboxes:
     def _leave(self) -> None:
         """Have sessions leave the hosts that are drained, a few at a time; one that has runs leaves later."""
         began = 0
-        for host in [name for name, standing in self._standing.items() if standing == "draining"]:
+        for host in [name for name, known in self._registry.items() if known.standing == "draining"]:
             for tenant in list(self._tenants) if self.takers(host) else []:
                 began += began < _LEAVES_MAX and tenant.leave(host)
 

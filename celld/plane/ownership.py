@@ -51,13 +51,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class SandboxHost:
-    """A registered sandbox host. ``running`` and ``slots`` are what it said of itself last."""
+    """A registered sandbox host. ``running`` and ``slots`` are what it said of itself last, ``seen_age_s`` ago."""
 
     host: str
     address: str
     standing: Standing
     running: int
     slots: int
+    seen_age_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +143,4 @@ def _sandbox_host(row: door.Row) -> SandboxHost:
     capacity = msgspec.json.decode(row["capacity"])
     running, slots = capacity.get("running", 0), capacity.get("slots", limits.RUNS_PER_HOST_MAX)
     standing = _ORDERED[row["ordered"]] if row["state"] == "ready" else row["state"]
-    return SandboxHost(row["host_id"], row["address"], standing, running, slots)
+    return SandboxHost(row["host_id"], row["address"], standing, running, slots, row["seen_age_s"])

@@ -24,7 +24,7 @@ SELECT setpoint.host_dead($1, $2, false)
 
 -- name: sandboxes
 -- Where runs can go, and where they are wanted.
-SELECT host_id, incarnation, address, state, ordered, capacity FROM setpoint.sandboxes()
+SELECT host_id, incarnation, address, state, ordered, capacity, seen_age_s FROM setpoint.sandboxes()
 
 -- name: told
 -- What an operator wants of this host, and which others take sessions.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from celld.host.bench import UNREACHABLE_S
+from celld.host.bench import PASSED_ON_MAX, UNREACHABLE_S
 from celld.host.choice import Candidate, choose
 from celld.host.facts import Place, SessionFacts
 from celld.plane.key import Held
@@ -77,9 +77,10 @@ class Bench:
         facts: SessionFacts,
         push: Callable[[frames.Input], None],
         busy: Callable[[], bool],
+        pass_on: Callable[[str], None],
     ) -> None:
         self._host, self._held, self._facts = host, held, facts
-        self._push, self._busy = push, busy
+        self._push, self._busy, self._pass_on = push, busy, pass_on
         self._fencing, self._moving = Gate(), Gate()
         self._fenced: tuple[str, int, run.Fenced] | None = None
         self._unreached_since_s: float | None = None
@@ -221,13 +222,31 @@ class Bench:
             self._unreached_since_s = None
         elif self._unreached_since_s is None:
             self._unreached_since_s = self._host.boottime_s()
+        elif self._is_given_up() and (other := self._other_owner(link)) is not None:
+            self._pass_on(other)
+            self._unreached_since_s = self._host.boottime_s()
         return fenced
 
     def _must_move(self) -> bool:
         """Tell whether the workspace is lost, or its host has not been reached for too long."""
+        return self._spoilt is not None or self._is_given_up()
+
+    def _is_given_up(self) -> bool:
         since_s = self._unreached_since_s
-        unreachable = since_s is not None and self._host.boottime_s() - since_s >= UNREACHABLE_S
-        return self._spoilt is not None or unreachable
+        return since_s is not None and self._host.boottime_s() - since_s >= UNREACHABLE_S
+
+    def _other_owner(self, link: Link) -> str | None:
+        """Return a cell host that has not tried to reach the place's host; None when it is to be given up.
+
+        A sandbox host that is up is one that brokers hear of. Nobody gives orders to hosts here, or declares one dead.
+        """
+        tried = self._facts.tried
+        untried = sorted(self._host.others - tried - {self._host.name})
+        if self._spoilt is not None or len(tried) >= PASSED_ON_MAX or not untried:
+            return None
+        if not link.sandbox.up and not self._busy():
+            return None
+        return untried[self._host.rooms.random.getrandbits(16) % len(untried)]
 
     def _fence(self, link: Link) -> Work:
         """Make this epoch the floor on a host, once per connection; None when it did not answer."""

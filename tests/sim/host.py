@@ -20,7 +20,7 @@ from tests.sim.ground import seconds
 from tests.sim.kernel import Expected, Future, Scope, TimedOut, Work
 from tests.sim.link import Link
 from tests.sim.owner import Owner
-from tests.sim.postgres import append, lease, ownership
+from tests.sim.postgres import append, lease, ownership, registry
 from tests.sim.postgres.item import Item
 from tests.sim.postgres.tables import Tables
 from tests.sim.rooms import Rooms
@@ -106,14 +106,16 @@ class Survey:
     mine: list[lease.Recorded]
     dead: list[tuple[str, str]]
     due: list[ownership.Due]
+    told: registry.Told
 
 
 def survey(db: Tables, host: str, incarnation: str) -> Survey:
-    """Read at once what the real poll reads in three calls, one after the other."""
+    """Read at once what the real poll reads in four calls, one after the other."""
     return Survey(
         lease.owned(db, host, incarnation),
         lease.dead_hosts(db),
         ownership.claim_wakes(db, host, limits.WAKE_CLAIM_MAX, int(limits.WAKE_CLAIM_HOLD_S * _US)) if db.wakes else [],
+        registry.host_told(db, host),
     )
 
 
@@ -130,6 +132,7 @@ class CellHost:
         self.lease = Lease(self)
         self.links: dict[str, Link] = {}
         self.owners: dict[SessionKey, Owner] = {}
+        self.others: frozenset[str] = frozenset()
         self._queue: deque[tuple[Item, Future]] = deque()
         self._filled = Future()
         self._changed = Future()
@@ -160,7 +163,7 @@ class CellHost:
         self.lease = Lease(self)
         self.owners, self._queue, self._filled, self._changed = {}, deque(), Future(), Future()
         self._draining = False
-        self.links = {}
+        self.links, self.others = {}, frozenset()
         for sandbox in self._rooms.sandboxes.values():
             link = Link(self.scope, self.name, sandbox, self._rooms.weather[self.name, sandbox.name])
             link.on_push, link.on_change = self._pushed, self._link_changed
@@ -234,6 +237,7 @@ class CellHost:
             before = dict(self.owners)
             try:
                 seen: Survey = yield self.ask(survey, self.name, self.incarnation)
+                self.others = frozenset(seen.told.others)
                 self._reconcile(seen.mine, before)
                 for host, incarnation in seen.dead:
                     yield self.ask(lease.host_dead, host, incarnation, False)

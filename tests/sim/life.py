@@ -208,10 +208,11 @@ class Life:
         self.facts = SessionFacts()
         self.head_seq = head_seq
         self.inputs = Inputs(host, held)
-        self.runs = Runs(host, held, self.facts, self.inputs.push, self._gone)
+        self.runs = Runs(host, held, self.facts, self.inputs.push, self._gone, self._pass_on)
         self._cell = _AdoptingCell(quick=host.rooms.random.random() >= _FOLDED_TWICE)
         self._input_no = 0
         self._release: str | None = None
+        self.passed_on: str | None = None
 
     @property
     def syncs_open(self) -> bool:
@@ -243,6 +244,10 @@ class Life:
 
     def _gone(self, why: str) -> None:
         self.inputs.break_off(SessionGone(why))
+
+    def _pass_on(self, host: str) -> None:
+        self.passed_on = host
+        self.inputs.stop()
 
     # Restore
 

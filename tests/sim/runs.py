@@ -54,6 +54,7 @@ class Runs:
         facts: SessionFacts,
         push: Callable[[frames.Input], None],
         gone: Callable[[str], None],
+        pass_on: Callable[[str], None],
     ) -> None:
         self._host, self._held, self._facts = host, held, facts
         self._push, self._gone = push, gone
@@ -61,7 +62,7 @@ class Runs:
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
         self._tasks: list[Task] = []
-        self._bench = Bench(host, held, facts, push, self._may_change_things)
+        self._bench = Bench(host, held, facts, push, self._may_change_things, pass_on)
 
     def close(self) -> None:
         """Stop everything that is under way here; the runs themselves go on. Idempotent."""

@@ -26,6 +26,7 @@ POINTS: Final = (
     "late commit",
     "zombie refused",
     "workspace lost",
+    "passed on",
     "cancelled",
     "degraded",
 )

@@ -198,18 +198,36 @@ async def test_an_owner_that_cannot_reach_the_sandbox_host_passes_the_session_on
     assert await w.gapless(session)
 
 
-async def test_a_sandbox_host_that_no_cell_host_reaches_is_given_up_after_each_has_tried_once(w: World) -> None:
+async def test_a_frozen_sandbox_host_is_tried_by_each_cell_host_once_and_waited_for_by_the_last(w: World) -> None:
     _, sandboxd = await stack(w)
+    session = await w.create()
+    await apply(w, session, SLOW)
+    await began(w, session)
+    second = await another(w)
+    await w.sandboxd("sandbox-b")
+    sandboxd.child.send_signal(signal.SIGSTOP)
+    await second.said("sandbox host cannot be reached", session=session.id)
+    modes = [json.loads(row["data"])["mode"] for row in await w.events(session) if row["type"] == "lease.released"]
+    assert modes == ["move"]
+    assert "run.interrupted" not in await w.types(session)
+    status, _ = await ask(w, "POST", "sandbox-a/declare-dead", {"reason": "it hangs", "force": True})
+    assert status == 200
+    await w.event(session, "sync.outcome_unknown")
+    moved = await w.event(session, "workspace.materialized", nth=2)
+    assert json.loads(moved["data"])["sandbox_host"] == "sandbox-b"
+    assert (await w.head(session))["owner_host"] == "cell-b"
+    assert await w.gapless(session)
+
+
+async def test_a_frozen_sandbox_host_on_which_nothing_runs_is_given_up_by_its_first_owner(w: World) -> None:
+    first, sandboxd = await stack(w)
     session = await w.create()
     await shell(w, session, "true")
     await another(w)
     await w.sandboxd("sandbox-b")
     sandboxd.child.send_signal(signal.SIGSTOP)
+    await first.said("link down", link="sandboxd sandbox-a")  # a tool that may have been sent is waited for
     command = await w.enqueue(session, "tool", {"name": "echo", "args": {"text": "on"}})
-    moved = await w.event(session, "workspace.materialized", nth=2)
-    assert json.loads(moved["data"])["sandbox_host"] == "sandbox-b"
     assert (await w.ended(command))[0] == "succeeded"
-    modes = [json.loads(row["data"])["mode"] for row in await w.events(session) if row["type"] == "lease.released"]
-    assert modes == ["move"]
-    assert (await w.head(session))["owner_host"] == "cell-b"
-    assert await w.gapless(session)
+    assert (await w.head(session))["sandbox_host"] == "sandbox-b"
+    assert "lease.released" not in await w.types(session)
