@@ -98,6 +98,11 @@ class Broker(Process):
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
             return await http.get(f"http://{self.address}{path}", headers=headers)
 
+    async def post(self, path: str, content: bytes = b"", key: str | None = OPERATOR_KEY) -> httpx.Response:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+            return await http.post(f"http://{self.address}{path}", headers=headers, content=content)
+
     async def ready(self) -> None:
         async with asyncio.timeout(BOUND_S):
             while (await self.get("/readyz", None)).status_code != 200:

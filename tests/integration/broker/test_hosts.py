@@ -44,6 +44,7 @@ async def test_a_sandbox_host_gets_a_row_and_its_beats_refresh_it(broker: Broker
             "role": "sandbox",
             "incarnation": host.incarnation,
             "state": "ready",
+            "ordered": "serve",
             "address": "127.0.0.1:4711",
             "sessions": 0,
             "capacity": {"slots": 4},

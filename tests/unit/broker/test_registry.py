@@ -56,10 +56,14 @@ def test_only_live_ready_hosts_of_the_role_are_candidates() -> None:
             cell("c2", expires_in_s=-0.1),
             cell("c3", state="fenced"),
             cell("c4", state="draining"),
+            cell("c5", ordered="cordon"),
+            cell("c6", ordered="drain"),
             box("b1"),
             box("b2", seen_age_s=11.0),
             box("b3", state="fenced"),
             box("b4", capacity={"draining": True}),
+            box("b5", ordered="cordon"),
+            box("b6", state="dead"),
         ]
     )
     assert [one.host for one in registry.candidates("cell")] == ["c1"]
@@ -100,5 +104,9 @@ def test_the_operators_view() -> None:
     assert host_document(cell("c1", expires_in_s=0.0), None)["state"] == "expired"
     assert host_document(cell("c1", expires_in_s=-5.0, state="fenced"), None)["state"] == "fenced"
     assert host_document(box("b1", seen_age_s=10.5), None)["state"] == "unseen"
+    assert host_document(box("b1", ordered="cordon"), None)["state"] == "cordoned"
+    assert host_document(cell("c1", ordered="drain"), None)["state"] == "draining"
+    gone = host_document(box("b1", ordered="drain", state="dead"), None)
+    assert (gone["state"], gone["ordered"]) == ("dead", "drain")
     assert host_document(box("b1"), linked("b1", slots=2))["capacity"] == {"slots": 2}
     assert host_document(box("b1"), linked("b1", "i2", slots=2))["linked"] is False
