@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class Bench:
         self._push, self._busy = push, busy
         self._fencing, self._moving = asyncio.Lock(), asyncio.Lock()
         self._fenced: tuple[str, int, run.Fenced] | None = None
-        self._unreached_since_s: float | None = None
-        self._spoilt: str | None = None
+        self._unreached: tuple[Place, float] | None = None
+        self._spoilt: tuple[Place, str] | None = None
         self._chosen = ""
 
     @property
@@ -74,18 +75,28 @@ class Bench:
 
         Raises Superseded.
         """
-        while True:
+        fenced = await self.ready_by(math.inf)
+        assert fenced is not None, "a wait without an end came to one"
+        return fenced
+
+    async def ready_by(self, until_s: float) -> Fenced | None:
+        """Wait as ``ready`` does; None when ``until_s`` (CLOCK_BOOTTIME) comes first. Raises Superseded.
+
+        What may be changing things keeps the session from moving: who waits for the sake of such a run names an end.
+        """
+        while runtime.boottime_s() < until_s:
             place = self._facts.place
             assert place is not None, "a run is asked for before the workspace stands"
             fenced = await self._reach(place)
-            if fenced is not None and self._spoilt is None:
+            if fenced is not None and self._why_spoilt(place) is None:
                 if fenced.answer.token.ledger_id == place.ledger_id:
                     return fenced
-                self._spoilt = "its ledger is new"
-            if self._must_move() and not self._busy():
+                self._spoilt = place, "its ledger is new"
+            if self._must_move(place) and not self._busy():
                 await self._move(place)
             else:
                 await self._rooms.sandboxes.change(_WAIT_S)
+        return None
 
     async def learn(self, until_s: float) -> run.Fenced | None:
         """Return what the place's host says of the session's runs; None when ``until_s`` (CLOCK_BOOTTIME) comes first.
@@ -117,12 +128,25 @@ class Bench:
                 self._push(frames.MaterializeFailed(effect.generation, f"{answer.code}: {answer.detail}"))
                 return
             if isinstance(answer, run.Refused) and answer.code == "unknown-workspace":
-                self._spoilt = answer.detail
+                self.spoil(answer.detail, fenced.link.host, number)
             await asyncio.sleep(pause_s)
 
-    def spoil(self, why: str) -> None:
-        """Note that the workspace is not there any more: before the next use it is made anew."""
-        self._spoilt = why
+    def spoil(self, why: str, host: str, workspace_no: int) -> None:
+        """Note that a workspace is not there any more: before the next use it is made anew.
+
+        The answer may be late, and speak of one that was left meanwhile: that changes nothing.
+        """
+        place = self._facts.place
+        if place is not None and (place.host, place.workspace_no) == (host, workspace_no):
+            self._spoilt = place, why
+
+    def holds(self, host: str) -> bool:
+        """Tell whether the session's place is on this host and was reached in the connection that is up now."""
+        place, link = self._facts.place, self._rooms.sandboxes.link(host)
+        if self._fenced is None or place is None or link is None or not link.connected:
+            return False
+        fenced_on, era, answer = self._fenced
+        return (fenced_on, era, answer.token.ledger_id) == (place.host, link.era, place.ledger_id) and fenced_on == host
 
     async def _first(self) -> Fenced:
         """Choose a host for a session that has no workspace yet, and stay with it while it can be reached."""
@@ -157,16 +181,16 @@ class Bench:
     async def _move(self, place: Place) -> None:
         """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
         async with self._moving:
-            if self._facts.place != place or self._busy() or not self._must_move():
+            if self._facts.place != place or self._busy() or not self._must_move(place):
                 return  # also when somebody moved it while we waited for our turn
             here = self._rooms.sandboxes.link(place.host)
-            stays = self._spoilt is not None and here is not None and here.connected
+            stays = self._why_spoilt(place) is not None and here is not None and here.connected
             link = here if stays else await self._choose(avoid=place.host)
             fenced = await self._fence(link) if link is not None else None
             if fenced is None:
                 await self._rooms.sandboxes.change(_WAIT_S)
                 return
-            why = self._spoilt or "the sandbox host cannot be reached"
+            why = self._why_spoilt(place) or "the sandbox host cannot be reached"
             runtime.log().warning("workspace made anew", session=self._held.key.session, why=why, on=fenced.link.host)
             answer = await self._ask(fenced.link, place.workspace_no + 1, self._facts.generation, self._facts.files)
             if not isinstance(answer, frames.Materialized):
@@ -176,7 +200,6 @@ class Bench:
             deadline_s = runtime.boottime_s() + _COMMIT_S
             while self._facts.place == place and runtime.boottime_s() < deadline_s:
                 await self._rooms.sandboxes.change(_PAUSES_S[0])
-            self._spoilt, self._unreached_since_s = None, None
 
     async def _ask(
         self, link: SandboxLink, number: int, generation: int, files: str
@@ -217,16 +240,20 @@ class Bench:
         link = self._rooms.sandboxes.link(place.host)
         fenced = await self._fence(link) if link is not None and link.connected else None
         if fenced is not None:
-            self._unreached_since_s = None
-        elif self._unreached_since_s is None:
-            self._unreached_since_s = runtime.boottime_s()
+            self._unreached = None
+        elif self._unreached is None or self._unreached[0] != place:
+            self._unreached = place, runtime.boottime_s()
         return fenced
 
-    def _must_move(self) -> bool:
-        """Tell whether the workspace is lost, or its host has not been reached for too long."""
-        since_s = self._unreached_since_s
-        unreachable = since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
-        return self._spoilt is not None or unreachable
+    def _why_spoilt(self, place: Place) -> str | None:
+        """Return why the workspace of this place is lost; None when that is not known: another's loss says nothing."""
+        return self._spoilt[1] if self._spoilt is not None and self._spoilt[0] == place else None
+
+    def _must_move(self, place: Place) -> bool:
+        """Tell whether the workspace of this place is lost, or its host has not been reached for too long."""
+        since_s = self._unreached[1] if self._unreached is not None and self._unreached[0] == place else math.inf
+        unreachable = runtime.boottime_s() - since_s >= UNREACHABLE_S
+        return self._why_spoilt(place) is not None or unreachable
 
     async def _fence(self, link: SandboxLink) -> Fenced | None:
         """Make this epoch the floor on a host, once per connection; None when it did not answer. Raises Superseded."""
