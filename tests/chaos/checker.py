@@ -7,6 +7,7 @@ and shows that each is found.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -121,6 +122,36 @@ def recorder(evidence: Evidence) -> Iterator[str]:
                 yield f"{execution} succeeded and wrote {words.get(execution)}"
 
 
+def together(evidence: Evidence) -> Iterator[str]:
+    """By the clock no two syncs of an asset work at one time, on whatever hosts; nothing works twice, or unasked."""
+    started = {e["execution_id"] for e in evidence.events if e["type"] == "sync.started"}
+    spans: dict[str, dict[str, tuple[int, int]]] = {}
+    begun: Counter[str] = Counter()
+    for line in evidence.beats.splitlines():
+        word, asset, execution, at = line.split()
+        if execution not in started:
+            yield f"{execution} of {asset} worked and the log never started it"
+        begun[execution] += word == "start"
+        first, last = spans.setdefault(asset, {}).get(execution, (int(at), int(at)))
+        spans[asset][execution] = (min(first, int(at)), max(last, int(at)))
+    for execution, times in begun.items():
+        if times > 1:
+            yield f"{execution} began {times} times"
+    for asset, worked in spans.items():
+        in_time = sorted((first, last, execution) for execution, (first, last) in worked.items())
+        for (_, last, before), (first, _, after) in itertools.pairwise(in_time):
+            if first < last:
+                yield f"{after} of {asset} began {(last - first) / 1e9:.3f} s before {before} was last seen at work"
+
+
+def results(evidence: Evidence) -> Iterator[str]:
+    """What the API says became of a command is what the log says."""
+    ends = {e.get("command_id"): e["type"].partition(".")[2] for e in evidence.events if e["type"] in COMMAND_ENDS}
+    for command_id, status in evidence.commands.items():
+        if ends.get(command_id) != status:
+            yield f"{command_id} is {status} by the API and {ends.get(command_id)} by the log"
+
+
 def marks(evidence: Evidence) -> Iterator[str]:
     """A tool runs at most once, whatever happens; once, if its command succeeded."""
     count = Counter(evidence.marks.split())
@@ -233,6 +264,8 @@ CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     executions,
     overlaps,
     recorder,
+    together,
+    results,
     marks,
     stream,
     ready,
