@@ -135,11 +135,17 @@ async def _kill_postgres(stack: World, found: _Found, ears: _Ears, sessions: lis
         begun_s = time.monotonic()
         os.kill(cluster.pid, signal.SIGKILL)
         await asyncio.to_thread(stack.until, lambda: cluster.pid is None, "Postgres dies")
+        dead_s = time.monotonic()
         await asyncio.to_thread(lambda: stack.run(cluster.start()))
         accepts_s = time.monotonic()
         found.down.append(accepts_s - begun_s)
-        found.postgres += await ears.next_after(accepts_s, sessions)
-        found.answered += [max(0.0, next(at for at in every if at > begun_s) - accepts_s) for every in answered]
+        events = [dead_s + took for took in await ears.next_after(dead_s, sessions)]
+        async with asyncio.timeout(_WAIT_S):
+            while any(not took or took[-1] < dead_s for took in answered):
+                await pause(_POST_PAUSE_S)
+        answers = [next(at for at in took if at > dead_s) for took in answered]
+        found.postgres += [max(0.0, at - accepts_s) for at in events]
+        found.answered += [max(0.0, at - accepts_s) for at in answers]
 
 
 @contextlib.asynccontextmanager
