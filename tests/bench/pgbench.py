@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from migrations import named
 from migrations.door import connect
 from setpoint.local.postgres import ADMIN
 from tests.acceptance.harness import World
+from tests.bench.processes import cpu_s
 from tests.bench.report import middle
 
 _SQL = named.beside(__file__)
@@ -23,10 +25,11 @@ _DATABASE = "setpoint"
 
 @dataclass(frozen=True)
 class Inserted:
-    """What pgbench did: transactions, each one event, a second, and the median of one of them."""
+    """What pgbench did: transactions, each one event, a second, the median of one, and CPU time of one by part."""
 
     per_s: float
     p50_ms: float
+    cpu_us: dict[str, float]
 
 
 class Pgbench:
@@ -53,6 +56,7 @@ class Pgbench:
         place = self._stack.root / f"pgbench-{self._turns}"
         place.mkdir()
         (place / "script.sql").write_text(_SQL["script"].replace(":session", f"({self._turns} * 1000 + :client_id)"))
+        before = self._cpu()
         text = "x" * max(0, data_bytes - len('{"text": ""}'))
         said = subprocess.run(
             [
@@ -70,7 +74,14 @@ class Pgbench:
         per_s = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
         assert per_s, said
         took = [int(line.split()[2]) for log in place.glob("took.*") for line in log.read_text().splitlines()]
-        return Inserted(float(per_s[1]), middle(took) / 1000)
+        cpu_us = {part: (spent - before[part]) / len(took) * 1e6 for part, spent in self._cpu().items()}
+        return Inserted(float(per_s[1]), middle(took) / 1000, cpu_us)
+
+    def _cpu(self) -> dict[str, float]:
+        """Return the CPU seconds so far of the server, and of pgbench and whoever else has ended here."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert self._cluster.pid is not None
+        return {"postgres": cpu_s([self._cluster.pid]), "pgbench": ended.ru_utime + ended.ru_stime}
 
     def _password(self) -> Path:
         path = self._stack.root / "pgpass"
