@@ -282,7 +282,6 @@ class Runs:
             return
         state = said.runs.get(run_id, "never_seen")
         runtime.log().info("run found", run=run_id, session=self._held.key.session, state=state)
-        runtime.log().info("run found", run=run_id, session=self._held.key.session, state=state)
         if state not in ("running", "finished"):
             self._open.pop(run_id, None)
         self._push(frames.RunFound(run_id, state))
