@@ -16,11 +16,12 @@ import msgspec
 from celld.core.evolve import evolve
 from celld.core.project import document
 from celld.core.state import State, empty
-from setpoint.contracts.clock import parse_rfc3339
 from setpoint.contracts.event import COMMAND_ENDS, Event
+from setpoint.verify import commands as command_rules
+from setpoint.verify import log as log_rules
+from setpoint.verify.log import SYNC_ENDS
+from setpoint.verify.session import event_of
 from tests.chaos.evidence import Evidence, Json
-from tests.sim import check_log
-from tests.sim.story import SYNC_ENDS
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -30,13 +31,17 @@ def violations(evidence: Evidence) -> list[str]:
 
 def gaps(evidence: Evidence) -> Iterator[str]:
     """The seqs are 1, 2, 3 and so on."""
-    yield from check_log.gaps(_rows(evidence))
+    yield from map(str, log_rules.gaps(_rows(evidence)))
 
 
 def epochs(evidence: Evidence) -> Iterator[str]:
-    """An epoch never goes back, and each begins with its one ``lease.acquired``; between owners nobody writes."""
-    yield from check_log.epochs(_rows(evidence))
-    yield from check_log.released(_rows(evidence))
+    """An epoch never goes back, and each begins with its one ``lease.acquired``."""
+    yield from map(str, log_rules.epochs(_rows(evidence)))
+
+
+def owners(evidence: Evidence) -> Iterator[str]:
+    """Between owners nobody writes, and a host from which a session was taken never owns it again as it was."""
+    yield from map(str, log_rules.owners(_rows(evidence)))
 
 
 def commands(evidence: Evidence) -> Iterator[str]:
@@ -86,12 +91,12 @@ def order(evidence: Evidence) -> Iterator[str]:
 
 def executions(evidence: Evidence) -> Iterator[str]:
     """Each sync, evaluation and tool that started ends once, and nothing ends that had not started."""
-    yield from check_log.terminals(_rows(evidence))
+    yield from map(str, log_rules.executions(_rows(evidence)))
 
 
 def overlaps(evidence: Evidence) -> Iterator[str]:
     """In the log no sync of an asset starts while another of it has not ended."""
-    yield from check_log.overlaps(_rows(evidence))
+    yield from map(str, log_rules.overlaps(_rows(evidence)))
 
 
 def recorder(evidence: Evidence) -> Iterator[str]:
@@ -146,10 +151,7 @@ def together(evidence: Evidence) -> Iterator[str]:
 
 def results(evidence: Evidence) -> Iterator[str]:
     """What the API says became of a command is what the log says."""
-    ends = {e.get("command_id"): e["type"].partition(".")[2] for e in evidence.events if e["type"] in COMMAND_ENDS}
-    for command_id, status in evidence.commands.items():
-        if ends.get(command_id) != status:
-            yield f"{command_id} is {status} by the API and {ends.get(command_id)} by the log"
+    yield from map(str, command_rules.results(_rows(evidence), evidence.commands))
 
 
 def marks(evidence: Evidence) -> Iterator[str]:
@@ -217,25 +219,14 @@ def folded(evidence: Evidence) -> State:
 
 def _rows(evidence: Evidence) -> list[Event]:
     """Return the log as the rules that the simulation shares take it."""
-    return [_row(event, None) for event in evidence.events]
+    return [event_of(event) for event in evidence.events]
 
 
-def _row(event: Json, resources: dict[str, bytes] | None) -> Event:
-    applied = resources is not None and event["type"] == "resources.applied"
-    attachment = resources[event["data"]["resources"]] if resources is not None and applied else None
-    return Event(
-        event["seq"],
-        event["type"],
-        parse_rfc3339(event["at"]),
-        event["session_id"],
-        (event["epoch"][0], event["epoch"][1]),
-        event["data"],
-        event["v"],
-        event.get("command_id"),
-        event.get("asset"),
-        event.get("execution_id"),
-        attachment,
-    )
+def _row(event: Json, resources: dict[str, bytes]) -> Event:
+    """Return an event with what the fold of it needs."""
+    row = event_of(event)
+    applied = row.type == "resources.applied"
+    return msgspec.structs.replace(row, attachment=resources[row.data["resources"]]) if applied else row
 
 
 def _by_command(evidence: Evidence, types: frozenset[str]) -> dict[str, list[Json]]:
@@ -258,6 +249,7 @@ def _seqs(events: list[Json]) -> list[int]:
 CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     gaps,
     epochs,
+    owners,
     commands,
     keys,
     order,
