@@ -19,6 +19,7 @@ from celld.core.state import State, empty
 from setpoint.contracts.event import COMMAND_ENDS, Event
 from setpoint.verify import commands as command_rules
 from setpoint.verify import log as log_rules
+from setpoint.verify.finding import Findings
 from setpoint.verify.log import SYNC_ENDS
 from setpoint.verify.session import event_of
 from tests.chaos.evidence import Evidence, Json
@@ -31,17 +32,17 @@ def violations(evidence: Evidence) -> list[str]:
 
 def gaps(evidence: Evidence) -> Iterator[str]:
     """The seqs are 1, 2, 3 and so on."""
-    yield from map(str, log_rules.gaps(_rows(evidence)))
+    yield from _told(log_rules.gaps(_rows(evidence)))
 
 
 def epochs(evidence: Evidence) -> Iterator[str]:
     """An epoch never goes back, and each begins with its one ``lease.acquired``."""
-    yield from map(str, log_rules.epochs(_rows(evidence)))
+    yield from _told(log_rules.epochs(_rows(evidence)))
 
 
 def owners(evidence: Evidence) -> Iterator[str]:
     """Between owners nobody writes, and a host from which a session was taken never owns it again as it was."""
-    yield from map(str, log_rules.owners(_rows(evidence)))
+    yield from _told(log_rules.owners(_rows(evidence)))
 
 
 def commands(evidence: Evidence) -> Iterator[str]:
@@ -91,12 +92,12 @@ def order(evidence: Evidence) -> Iterator[str]:
 
 def executions(evidence: Evidence) -> Iterator[str]:
     """Each sync, evaluation and tool that started ends once, and nothing ends that had not started."""
-    yield from map(str, log_rules.executions(_rows(evidence)))
+    yield from _told(log_rules.executions(_rows(evidence)))
 
 
 def overlaps(evidence: Evidence) -> Iterator[str]:
     """In the log no sync of an asset starts while another of it has not ended."""
-    yield from map(str, log_rules.overlaps(_rows(evidence)))
+    yield from _told(log_rules.overlaps(_rows(evidence)))
 
 
 def recorder(evidence: Evidence) -> Iterator[str]:
@@ -151,7 +152,7 @@ def together(evidence: Evidence) -> Iterator[str]:
 
 def results(evidence: Evidence) -> Iterator[str]:
     """What the API says became of a command is what the log says."""
-    yield from map(str, command_rules.results(_rows(evidence), evidence.commands))
+    yield from _told(command_rules.results(_rows(evidence), evidence.commands))
 
 
 def marks(evidence: Evidence) -> Iterator[str]:
@@ -215,6 +216,11 @@ def folded(evidence: Evidence) -> State:
     for event in evidence.events:
         state = evolve(state, _row(event, evidence.resources))
     return state
+
+
+def _told(found: Findings) -> Iterator[str]:
+    """Return findings as lines under the name of the check that found them."""
+    return (f"seq {one.seq}: {one.text}" for one in found)
 
 
 def _rows(evidence: Evidence) -> list[Event]:
