@@ -119,8 +119,12 @@ class Bench:
                 fenced, number = await self._first(), 1
             else:
                 fenced = await self.ready()
-                number = self._facts.place.workspace_no if self._facts.place is not None else 1
+                place = self._facts.place
+                number = place.workspace_no if place is not None else 1
             answer = await self._ask(fenced.link, number, effect.generation, effect.files)
+            if self.is_moving or self._facts.place != place:
+                await asyncio.sleep(pause_s)  # the session has been moved: what was made is not its place any more
+                continue
             if isinstance(answer, frames.Materialized):
                 self._push(answer)
                 return

@@ -125,12 +125,17 @@ class Bench:
     def materialize(self, effect: frames.Materialize) -> Work:
         """Prepare the workspace of a generation and push the answer."""
         for pause_s in pauses():
-            if self._facts.place is None:
+            place = self._facts.place
+            if place is None:
                 fenced, number = (yield from self._first()), 1
             else:
                 fenced = yield from self.ready()
-                number = self._facts.place.workspace_no if self._facts.place is not None else 1
+                place = self._facts.place
+                number = place.workspace_no if place is not None else 1
             answer = yield from self._ask(fenced.link, number, effect.generation, effect.files)
+            if self.is_moving or self._facts.place != place:
+                yield pause_s  # the session has been moved: what was made is not its place any more
+                continue
             if isinstance(answer, frames.Materialized):
                 self._push(answer)
                 return

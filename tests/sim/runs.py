@@ -63,6 +63,7 @@ class Runs:
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
         self._kept_alive_s = 0.0
+        self._materializing: Task | None = None
         self._tasks: list[Task] = []
         self._bench = Bench(host, held, facts, push, self._may_change_things)
 
@@ -76,8 +77,10 @@ class Runs:
     # Effects
 
     def materialize(self, effect: frames.Materialize) -> None:
-        """Prepare the workspace."""
-        self._spawn(self._bench.materialize(effect))
+        """Prepare the workspace. What was asked for before is asked for no more: it could come last, and stay."""
+        if self._materializing is not None:
+            self._materializing.cancel()
+        self._materializing = self._spawn(self._bench.materialize(effect))
 
     def start(self, effect: frames.StartRun, seq: int) -> None:
         """Start a run under the seq of its started event."""

@@ -111,6 +111,23 @@ def test_a_sync_of_a_pair_that_is_gone_is_not_judged_by_it() -> None:
     assert world.events("sync.failed", "a") == []
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_trigger_that_comes_while_a_sync_of_the_old_spec_runs_outlives_it(cancelled: bool) -> None:
+    world = World(project(asset("a"), asset("b", "a")))
+    world.sync_s["b"] = 100.0
+    world.run(20)
+    (old,) = world.events("sync.started", "b")
+    world.command("sync", {"select": ["a"]})
+    world.run(2)
+    world.apply(project(asset("a"), asset("b", "a", labels={"v": "2"})))
+    world.run(30)
+    assert world.events("asset.ready", "a")[-1].seq > old.seq
+    if cancelled:
+        world.command("cancel", {"asset": "b"})
+    world.run(400)
+    assert [event.data["kind"] for event in world.events("sync.started", "b")] == ["direct", "direct"]
+
+
 def test_a_removed_asset_takes_its_run_with_it() -> None:
     world = World(project(*CHAIN, asset("x")))
     world.run(5)
