@@ -8,7 +8,7 @@ TESTS ?= tests/unit tests/property tests/integration tests/acceptance
 WORKERS ?= 3
 SEED ?= 1
 SAMPLE ?= 0
-DURATION_S ?= 60
+KILLS ?= 40
 SEEDS ?= 20000
 FROM ?= 0
 
@@ -30,8 +30,8 @@ test: setup ## run all tests (TESTS=path for some, WORKERS=0 for one at a time)
 bench: setup ## measure (BENCH=name; without a name: list the benches), results to stdout only
 	@"$(BIN)/python" -m tests.bench $(BENCH)
 
-chaos: setup ## kill daemons under load, then check what is left (SEED=n DURATION_S=n)
-	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --seconds $(DURATION_S)
+chaos: setup ## kill daemons under load, then check what is left (SEED=n KILLS=n)
+	@"$(BIN)/python" -m tests.chaos --seed $(SEED) --kills $(KILLS)
 
 sim: setup ## simulated worlds under faults, on all cores (SEEDS=n FROM=n WORKERS=n; 20,000 schedules)
 	@"$(BIN)/python" -m tests.sim --seeds $(SEEDS) --from $(FROM) \

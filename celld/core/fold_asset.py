@@ -23,8 +23,13 @@ def _ready(state: State, event: Event) -> State:
 
 
 def _triggered(asset: Asset, event: Event) -> Asset:
-    """Set the direct trigger: merged into the sync that it would have run, or owed, or (no sync) to be looked at."""
+    """Set the direct trigger: merged into the sync that it would have run, or owed, or (no sync) to be looked at.
+
+    One that is not merged takes the place of the one that the sync in flight took: that sync spends it no more.
+    """
     direct = Direct(event.at, event.seq, merged=_merges(asset))
+    if asset.sync is not None and asset.sync.takes_direct and not direct.merged:
+        asset = replace(asset, sync=replace(asset.sync, takes_direct=False))
     if schedule.may_sync(asset) and asset.suspended is None:
         return replace(asset, direct=direct)
     return schedule.owe(replace(asset, direct=direct), Look(event.at, event.seq, gated=False, why="trigger"))

@@ -183,11 +183,18 @@ def moved(state: State, name: str) -> State:
 
 
 def recounted(state: State) -> State:
-    """Return the state after the graph has changed: the sets of manual syncs are those of the new lineage."""
+    """Return the state after the graph has changed: open commands are about what there is of their names now.
+
+    An evaluation asked for is over for an asset that has left, for good: one that comes back by its name is a new one.
+    """
     for command in state.commands.values():
         if command.type == "sync" and command.active:
             cleared = replace(command, unbegun=0, running=0, bad=0)
             state = _with(state, _counted(state, cleared, command.names))
+        elif command.type == "evaluate":
+            for name in list(command.left.unsorted()):
+                if name not in state.assets:
+                    state = synced(state, command.id, name, "retired")
     return state
 
 

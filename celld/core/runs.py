@@ -5,7 +5,7 @@ Reports may come twice, late, or of runs that are long over: those change nothin
 
 from __future__ import annotations
 
-from celld.core import effect, evaluate, fit, fruitless, guardrail, lock, sync, tool
+from celld.core import effect, evaluate, fit, fruitless, guardrail, lock, schedule, sync, tool
 from celld.core.state import Asset, Execution
 from celld.core.turn import Turn
 from setpoint.contracts.cell import AttachRun, RunEnded, RunFound, RunRefused, StepEnded
@@ -161,6 +161,15 @@ def _is_of(asset: Asset, run: Execution) -> bool:
     return syncs or (asset.evaluation is not None and asset.evaluation.execution_id == run.id)
 
 
+def _verdict_lost(turn: Turn, asset: Asset) -> None:
+    """End an evaluation that was lost: it is tried again, unless nothing is left that could be evaluated."""
+    if schedule.passes_through(asset):
+        fruitless.supersede(turn, asset.name)
+        sync.end_unverified(turn, asset.name)
+    else:
+        fruitless.come_to_nothing(turn, asset.name, "lost")
+
+
 def _lost(turn: Turn, run: Execution, how: str) -> None:
     """Close an execution whose outcome nobody knows (reconcile.md section 4, outcome_unknown)."""
     asset = turn.state.assets.get(run.asset)
@@ -171,7 +180,7 @@ def _lost(turn: Turn, run: Execution, how: str) -> None:
     if run.kind == "tool":
         tool.fail(turn, run, how, "nobody can tell how the tool ended; it is not run again")
     elif asset is not None and asset.evaluation is not None and asset.evaluation.execution_id == run.id:
-        fruitless.come_to_nothing(turn, run.asset, "lost")
+        _verdict_lost(turn, asset)
     else:
         turn.emit(
             "sync.outcome_unknown",

@@ -12,7 +12,7 @@ class Unsettled(Exception):
 
 
 def settle(turn: Turn) -> None:
-    """Start what is due: tools and manual syncs, direct syncs, runs in the order of their requests, evaluations.
+    """Start what is due: tools and manual syncs, direct syncs, runs in the order of their requests, then evaluations.
 
     When nothing else is left, a sync that needs a lock: a decision that takes one holds nothing but that start.
     """
@@ -27,7 +27,8 @@ def settle(turn: Turn) -> None:
         _withdraw(turn)
         _request_directs(turn, begun)
         _start_syncs(turn, begun)
-        _start_evaluations(turn, begun)
+        if seen == len(turn.events):  # what a sync that was given up leaves free goes to other syncs first
+            _start_evaluations(turn, begun)
     if turn.again and not turn.events:
         entry = turn.state.requested.first()
         assert entry is not None, "the sync that was to be started is gone"

@@ -32,9 +32,14 @@ def wanted(state: State) -> Materialize | None:
 
 
 def materialized(turn: Turn, report: Materialized) -> None:
-    """Take note of where the workspace stands; another place than before means that the former one is lost."""
+    """Take note of where the workspace stands; another place than before means that the former one is lost.
+
+    Places are counted upwards, so that one that was left before is never taken for a new one.
+    """
     known = turn.state.workspace
     place = (report.sandbox_host, report.ledger_id, report.workspace_no)
+    if known is not None and report.workspace_no < known.workspace_no:
+        return  # a late answer, from a place that was left
     if known is not None and (known.sandbox_host, known.ledger_id, known.workspace_no) != place:
         turn.emit("workspace.lost", as_of_seq=0, sandbox_host=known.sandbox_host, workspace_no=known.workspace_no)
     elif known is not None and report.generation <= known.generation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,8 +71,8 @@ class Bench:
         self._push, self._open_runs, self._pass_on = push, open_runs, pass_on
         self._fencing, self._moving = asyncio.Lock(), asyncio.Lock()
         self._fenced: tuple[str, int, run.Fenced] | None = None
-        self._unreached_since_s: float | None = None
-        self._spoilt: str | None = None
+        self._unreached: tuple[Place, float] | None = None
+        self._spoilt: tuple[Place, str] | None = None
         self._chosen = ""
         self._said = False
 
@@ -86,19 +87,35 @@ class Bench:
         ``stays``: what is asked for belongs to a run there; else nothing new begins on a host that is drained: the
         session leaves it first, when what runs there has ended. Raises Superseded.
         """
-        while True:
+        fenced = await self.ready_by(math.inf, stays=stays)
+        assert fenced is not None, "a wait without an end came to one"
+        return fenced
+
+    async def ready_by(self, until_s: float, *, stays: bool = True) -> Fenced | None:
+        """Wait as ``ready`` does; None when ``until_s`` is over first. Raises Superseded.
+
+        What may be changing things keeps the session from moving: who waits for the sake of such a run names an end.
+        """
+        while not self.is_over(until_s):
             place = self._facts.place
             assert place is not None, "a run is asked for before the workspace stands"
             fenced = await self._reach(place)
-            if fenced is not None and self._spoilt is None:
+            if fenced is not None and self._why_spoilt(place) is None:
                 if fenced.answer.token.ledger_id != place.ledger_id:
-                    self._spoilt = "its ledger is new"
+                    self._spoilt = place, "its ledger is new"
                 elif stays or not self._is_drained(place):
                     return fenced
             if self._why_move(place) is not None:
                 await self._move(place)
             else:
                 await self._rooms.sandboxes.change(_WAIT_S)
+        return None
+
+    def is_over(self, until_s: float) -> bool:
+        """Tell whether a wait with an end (CLOCK_BOOTTIME; inf: none) is over: nobody waits for what is dead."""
+        place = self._facts.place
+        is_dead = until_s < math.inf and place is not None and self._is_dead(place)
+        return is_dead or runtime.boottime_s() >= until_s
 
     async def leave(self) -> None:
         """Leave a sandbox host that is drained, unless something runs there. Raises Superseded."""
@@ -112,14 +129,12 @@ class Bench:
         A host whose ledger is another one cannot say anything about them, ever; one that an operator declared dead
         is not waited for. Raises Superseded.
         """
-        while (left_s := until_s - runtime.boottime_s()) > 0:
+        while not self.is_over(until_s):
             place = self._facts.place
-            if place is not None and self._is_dead(place):
-                return None
             fenced = await self._reach(place) if place is not None else None
             if fenced is not None and place is not None and fenced.answer.token.ledger_id == place.ledger_id:
                 return fenced.answer
-            await self._rooms.sandboxes.change(min(_WAIT_S, left_s))
+            await self._rooms.sandboxes.change(min(_WAIT_S, max(0.0, until_s - runtime.boottime_s())))
         return None
 
     async def materialize(self, effect: frames.Materialize) -> None:
@@ -130,8 +145,12 @@ class Bench:
                 fenced, number = await self._first(), 1
             else:
                 fenced = await self.ready(stays=False)
-                number = self._facts.place.workspace_no if self._facts.place is not None else 1
+                place = self._facts.place
+                number = place.workspace_no if place is not None else 1
             answer = await self._ask(fenced.link, number, effect.generation, effect.files)
+            if self.is_moving or self._facts.place != place:
+                await asyncio.sleep(pause_s)  # the session has been moved: what was made is not its place any more
+                continue
             if isinstance(answer, frames.Materialized):
                 self._push(answer)
                 return
@@ -139,12 +158,25 @@ class Bench:
                 self._push(frames.MaterializeFailed(effect.generation, f"{answer.code}: {answer.detail}"))
                 return
             if isinstance(answer, run.Refused) and answer.code == "unknown-workspace":
-                self._spoilt = answer.detail
+                self.spoil(answer.detail, fenced.link.host, number)
             await asyncio.sleep(pause_s)
 
-    def spoil(self, why: str) -> None:
-        """Note that the workspace is not there any more: before the next use it is made anew."""
-        self._spoilt = why
+    def spoil(self, why: str, host: str, workspace_no: int) -> None:
+        """Note that a workspace is not there any more: before the next use it is made anew.
+
+        The answer may be late, and speak of one that was left meanwhile: that changes nothing.
+        """
+        place = self._facts.place
+        if place is not None and (place.host, place.workspace_no) == (host, workspace_no):
+            self._spoilt = place, why
+
+    def holds(self, host: str) -> bool:
+        """Tell whether the session's place is on this host and was reached in the connection that is up now."""
+        place, link = self._facts.place, self._rooms.sandboxes.link(host)
+        if self._fenced is None or place is None or link is None or not link.connected:
+            return False
+        fenced_on, era, answer = self._fenced
+        return (fenced_on, era, answer.token.ledger_id) == (place.host, link.era, place.ledger_id) and fenced_on == host
 
     async def _first(self) -> Fenced:
         """Choose a host for a session that has no workspace yet, and stay with it while it can be reached."""
@@ -198,13 +230,12 @@ class Bench:
             deadline_s = runtime.boottime_s() + _COMMIT_S
             while self._facts.place == place and runtime.boottime_s() < deadline_s:
                 await self._rooms.sandboxes.change(_PAUSES_S[0])
-            self._spoilt, self._unreached_since_s = None, None
 
     async def _new_home(self, place: Place) -> SandboxLink | None:
         """Return where the next workspace goes: here, when this host lost the old one and takes new ones."""
         sandboxes = self._rooms.sandboxes
         here = sandboxes.link(place.host)
-        stays = self._spoilt is not None and here is not None and here.connected
+        stays = self._why_spoilt(place) is not None and here is not None and here.connected
         if stays and sandboxes.standing(place.host) == "ready":
             return here
         return await self._choose(avoid=place.host) or (here if stays else None)
@@ -248,9 +279,9 @@ class Bench:
         link = self._rooms.sandboxes.link(place.host)
         fenced = await self._fence(link) if link is not None and link.connected else None
         if fenced is not None:
-            self._unreached_since_s = None
-        elif self._unreached_since_s is None:
-            self._unreached_since_s = runtime.boottime_s()
+            self._unreached = None
+        elif self._unreached is None or self._unreached[0] != place:
+            self._unreached = place, runtime.boottime_s()
         elif self._is_given_up(place):
             self._ask_another(place)
         return fenced
@@ -260,18 +291,23 @@ class Bench:
         other = self._other_owner(place)
         if other is not None:
             self._pass_on(other)
-            self._unreached_since_s = runtime.boottime_s()
+            self._unreached = place, runtime.boottime_s()
         elif not self._said:
             runtime.log().warning("sandbox host cannot be reached", session=self._held.key.session, host=place.host)
             self._said = True
+
+    def _why_spoilt(self, place: Place) -> str | None:
+        """Return why the workspace of this place is lost; None when that is not known: another's loss says nothing."""
+        return self._spoilt[1] if self._spoilt is not None and self._spoilt[0] == place else None
 
     def _why_move(self, place: Place) -> str | None:
         """Say why the session needs another workspace now; None when it does not, or something runs in the old one."""
         runs = self._open_runs()
         if runs == "changing":
             return None
-        if self._spoilt is not None:
-            return self._spoilt
+        spoilt = self._why_spoilt(place)
+        if spoilt is not None:
+            return spoilt
         if self._is_dead(place):
             return "the sandbox host was declared dead"
         if self._is_given_up(place):
@@ -279,8 +315,8 @@ class Bench:
         return "the sandbox host is drained" if self._is_drained(place) and runs == "none" else None
 
     def _is_given_up(self, place: Place) -> bool:
-        since_s = self._unreached_since_s
-        return since_s is not None and runtime.boottime_s() - since_s >= UNREACHABLE_S
+        since_s = self._unreached[1] if self._unreached is not None and self._unreached[0] == place else math.inf
+        return runtime.boottime_s() - since_s >= UNREACHABLE_S
 
     def _is_dead(self, place: Place) -> bool:
         return self._rooms.sandboxes.standing(place.host) == "dead"
@@ -300,7 +336,7 @@ class Bench:
         sandboxes, tried = self._rooms.sandboxes, self._facts.tried
         untried = sorted(self._rooms.orders.others - tried - {self._rooms.host})
         refuses = sandboxes.standing(place.host) in ("fenced", "dead", None)
-        if refuses or self._spoilt is not None or len(tried) >= PASSED_ON_MAX or not untried:
+        if refuses or self._why_spoilt(place) is not None or len(tried) >= PASSED_ON_MAX or not untried:
             return None
         if not sandboxes.is_heard(place.host, UNREACHABLE_S) and self._open_runs() != "changing":
             return None

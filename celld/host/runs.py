@@ -8,6 +8,7 @@ means. Whatever is cut off here is asked for again by the next life (``RecoverRu
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,13 +40,15 @@ class _Open:
 class _Starting:
     """A start that has not been answered. ``frame`` is fixed once made, with its token, so that it can be repeated.
 
-    ``sent``: it may have begun to run; only a refusal that proves the opposite takes that back.
+    ``sent``: it may have begun to run; only a refusal that proves the opposite takes that back. ``until_s``: when it is
+    over for certain, wherever it runs (CLOCK_BOOTTIME).
     """
 
     task: asyncio.Task[None]
     frame: run.Start | None = None
     host: str = ""
     sent: bool = False
+    until_s: float = math.inf
 
 
 class Runs:
@@ -65,6 +68,8 @@ class Runs:
         self._push, self._gone = push, gone
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
+        self._kept_alive_s = 0.0
+        self._materializing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._bench = Bench(rooms, held, facts, push, self._open_runs, pass_on)
         rooms.sandboxes.enter(self)
@@ -84,8 +89,10 @@ class Runs:
     # Effects
 
     def materialize(self, effect: frames.Materialize) -> None:
-        """Prepare the workspace."""
-        self._spawn(self._bench.materialize(effect))
+        """Prepare the workspace. What was asked for before is asked for no more: it could come last, and stay."""
+        if self._materializing is not None:
+            self._materializing.cancel()
+        self._materializing = self._spawn(self._bench.materialize(effect))
 
     def start(self, effect: frames.StartRun, seq: int) -> None:
         """Start a run under the seq of its started event."""
@@ -131,8 +138,9 @@ class Runs:
     def open_on(self, host: str) -> tuple[str, Epoch] | None:
         """Return session and epoch when runs on this host are to be kept alive."""
         place = self._facts.place
-        if not self._open or place is None or place.host != host:
+        if not self._open or place is None or place.host != host or not self._bench.holds(host):
             return None
+        self._kept_alive_s = runtime.boottime_s()
         return self._held.key.session, self._held.epoch
 
     def leave(self, host: str) -> bool:
@@ -147,6 +155,7 @@ class Runs:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work))
+        task.add_done_callback(lambda _: work.close())  # one that was cancelled before its first step never ran it
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -173,16 +182,21 @@ class Runs:
                 del self._starting[run_id]
                 self._push(frames.RunRefused(run_id, answer.code, answer.detail))
                 return
+            if self._bench.is_over(self._starting[run_id].until_s):
+                del self._starting[run_id]
+                self._lost(run_id)
+                return
             await asyncio.sleep(pause_s)
 
     async def _send_start(self, effect: frames.StartRun, seq: int) -> run.Started | run.Refused | None:
         """Send a start, or repeat the one whose answer never came; None when nobody knows what came of it."""
         bench, lease = self._bench, self._rooms.lease
         starting = self._starting[effect.execution_id]
-        fenced = await bench.ready(stays=starting.sent)
-        link, place = fenced.link, self._facts.place
-        if place is None:
+        fenced = await bench.ready_by(starting.until_s, stays=starting.sent)
+        place = self._facts.place
+        if fenced is None or place is None:
             return None
+        link = fenced.link
         try:
             if starting.frame is None or starting.host != link.host:
                 await bench.may_start()
@@ -202,12 +216,28 @@ class Runs:
             failpoints.hit("celld.run.before_send")
             answer = await link.request(starting.frame, _START_S_MAX)
         except (LinkDown, TimeoutError):
+            self._unanswered(effect, starting, link)
             return None
         failpoints.hit("celld.run.after_send")
         if not isinstance(answer, run.Started):
             return bench.refusal(answer)
         self._joined(effect, link, era)
         return answer
+
+    def _unanswered(self, effect: frames.StartRun, starting: _Starting, link: SandboxLink) -> None:
+        """Note that a start may have begun something: from now on the wait for its host has an end.
+
+        What changes things keeps the session where it is, even when that host has come back with another ledger.
+        """
+        open_ = self._open.get(effect.execution_id)
+        if starting.sent and open_ is not None and open_.changes_things:
+            starting.until_s = self._over_s(link, effect.orphan_timeout_s)
+
+    def _over_s(self, link: SandboxLink | None, orphan_timeout_s: float) -> float:
+        """Return when a run that nobody can keep alive any more is over: its host kills it, and a kill takes time."""
+        # The last token that can have kept it alive: the former owner's was read before we got our answer.
+        kept_alive_s = link.kept_alive_s if link is not None else 0.0
+        return max(self._held.answered_s, kept_alive_s) + orphan_timeout_s + limits.KILL_GRACE_S
 
     def _spec(self, effect: frames.StartRun, seq: int, workspace_no: int) -> run.RunSpec:
         key = self._held.key
@@ -226,12 +256,13 @@ class Runs:
 
     def _is_final(self, run_id: str, refused: run.Refused) -> bool:
         """Note that a start was refused; tell whether trying again is pointless."""
-        self._starting[run_id].frame = None
+        starting = self._starting[run_id]
+        frame, starting.frame = starting.frame, None
         if refused.code != "bad-grant":  # asked before the ledger was: an earlier sending may have started it
             self._open.pop(run_id, None)
-            self._starting[run_id].sent = False
-        if refused.code == "unknown-workspace":
-            self._bench.spoil(refused.detail)
+            starting.sent, starting.until_s = False, math.inf
+        if refused.code == "unknown-workspace" and frame is not None:
+            self._bench.spoil(refused.detail, starting.host, frame.spec.workspace_no)
         passing = refused.code in ("stale-token", "bad-grant", "unknown-workspace")
         if not passing and refused.retry:
             runtime.log().info("start put off", run=run_id, why=refused.code)
@@ -250,31 +281,55 @@ class Runs:
         place = self._facts.place
         link = self._rooms.sandboxes.link(place.host) if place is not None else None
         self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
-        # The last token that can have kept it alive: the former owner's was read before we got our answer.
-        kept_alive_s = link.kept_alive_s if link is not None else 0.0
         if self._facts.changes_things(run_id):
-            # Its host kills it at the deadline, and a kill takes time.
-            until_s = max(self._held.answered_s, kept_alive_s) + orphan_timeout_s + limits.KILL_GRACE_S
+            until_s = self._over_s(link, orphan_timeout_s)
         else:
             until_s = runtime.boottime_s() + UNREACHABLE_S
         self._spawn(self._recover(run_id, until_s))
 
     async def _recover(self, run_id: str, until_s: float) -> None:
         said = await self._bench.learn(until_s)
+        if said is None and (later_s := self._kept_alive_until_s(run_id)) > until_s:
+            self._spawn(self._recover(run_id, later_s))  # it was reached, and kept alive, by others than this wait
+            return
         if said is None:
-            self._open.pop(run_id, None)
-            self._push(frames.RunFound(run_id, "lost"))
+            self._lost(run_id)
             return
         state = said.runs.get(run_id, "never_seen")
+        runtime.log().info("run found", run=run_id, session=self._held.key.session, state=state)
         if state not in ("running", "finished"):
             self._open.pop(run_id, None)
         self._push(frames.RunFound(run_id, state))
+
+    def _lost(self, run_id: str) -> None:
+        """Tell that nobody will ever know what became of a run."""
+        self._open.pop(run_id, None)
+        self._push(frames.RunFound(run_id, "lost"))
+
+    def _kept_alive_until_s(self, run_id: str) -> float:
+        """Return until when a run may go on that this life has kept alive; 0 for one that changes nothing."""
+        open_ = self._open.get(run_id)
+        if open_ is None or not open_.changes_things:
+            return 0.0
+        return self._kept_alive_s + open_.orphan_timeout_s + limits.KILL_GRACE_S
+
+    def _waits_s(self, run_id: str) -> float:
+        """Return how long a found run waits for its host: what changes nothing does not keep the session there."""
+        open_, place = self._open.get(run_id), self._facts.place
+        if open_ is None or place is None or not open_.changes_things:
+            return math.inf
+        return self._over_s(self._rooms.sandboxes.link(place.host), open_.orphan_timeout_s)
 
     async def _attach(self, run_id: str, after: int) -> None:
         key, epoch = self._held.key, self._held.epoch
         self._rooms.sandboxes.expect(run_id, self)
         for pause_s in pauses():
-            link = (await self._bench.ready()).link
+            fenced = await self._bench.ready_by(self._waits_s(run_id))
+            if fenced is None:
+                if run_id in self._open:
+                    self._lost(run_id)
+                return
+            link = fenced.link
             frame = run.Attach(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id, after)
             open_ = self._open.setdefault(run_id, _Open(self._facts.changes_things(run_id), 0.0))
             open_.attached = True

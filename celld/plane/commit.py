@@ -107,6 +107,9 @@ class Committer:
         rows = await self._call(payload, len(items))
         became = {row["ord"]: _outcome(row) for row in rows}
         outcomes = [became[n] for n in range(1, len(items) + 1)]
+        for item, row in zip(items, sorted(rows, key=lambda row: int(row["ord"])), strict=True):
+            if row["status"] == "already":  # the answer of an earlier call was lost; what it wrote was not
+                runtime.log().info("commit was in the log already", session=item.key.session, seq=row["seq"])
         COMMITTED.inc(sum(item.count for item, one in zip(items, outcomes, strict=True) if one.status == "committed"))
         return outcomes
 

@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "graph": ("graph", "Draw what is made of what"),
     "events": ("stream", "Show or follow the events of a session"),
     "logs": ("stream", "Show or follow the output of an asset's executions"),
+    "verify": ("verify", "Check a session's whole log: nothing lost, nothing doubled"),
     "session": ("session", "List, create and close sessions"),
     "lock": ("lock", "List and break the locks that syncs hold"),
     "host": ("host", "List the hosts, empty one, or declare one dead"),

@@ -56,6 +56,7 @@ class StackSettings:
     cell_hosts: int = 1
     sandbox_hosts: int = 1
     gateways: int = 1
+    brokers: int = 1
     unsafe_no_isolation: bool = False
     tenant: str = "dev"
     database_url: str = ""
@@ -189,7 +190,8 @@ class Stack:
 
     def _plan(self, dsns: Mapping[str, str]) -> None:
         chosen = self.settings
-        self._daemon("broker", "broker", chosen.broker_port, "setpoint_broker")
+        for n in range(chosen.brokers):
+            self._daemon(_numbered("broker", n), "broker", chosen.broker_port if n == 0 else 0, "setpoint_broker")
         unsafe = ("--unsafe-no-isolation",) if chosen.unsafe_no_isolation else ()
         for n in range(chosen.sandbox_hosts):
             port = chosen.sandboxd_port if n == 0 else 0
@@ -212,7 +214,7 @@ class Stack:
             "SETPOINT_LISTEN": f"127.0.0.1:{self.ports[name]}",
             "SETPOINT_ADVERTISE": f"127.0.0.1:{self.ports[name]}",
             "SETPOINT_HOST_ID": name,
-            "SETPOINT_BROKERS": f"127.0.0.1:{self.ports['broker']}",
+            "SETPOINT_BROKERS": ",".join(f"127.0.0.1:{port}" for port in self._ports_of("broker")),
             "SETPOINT_OBJECTS": str(self.root / "objects"),
             "SETPOINT_JOIN_TOKEN_FILE": str(secrets / "join.token"),
             "SETPOINT_LOG_FORMAT": "json",
@@ -228,6 +230,9 @@ class Stack:
         environment |= self.settings.extra.get(name, {})
         log_path = self.root / "logs" / f"{name}.log"
         self.daemons[name] = Daemon(name, module, environment, log_path, self._say, arguments, self._write_facts)
+
+    def _ports_of(self, kind: str) -> list[int]:
+        return [port for name, port in self.ports.items() if name.split("-")[0] == kind]
 
     async def _keep(self, daemon: Daemon) -> None:
         try:

@@ -9,13 +9,16 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import converge, core, hibernate, sse
+from tests.bench import append, converge, core, failover, hibernate, latency, sse
 from tests.bench.report import Report, show
 
 BENCHES: dict[str, tuple[str, Callable[[], Iterator[Report]]]] = {
+    "append": ("events a second through 64 cells into the log, beside pgbench on the same server", append.run),
     "core": ("cost of a decision against the size of the session, and of a replay", core.run),
     "converge": ("a chain, a fan and 500 assets to Ready, through the whole stack, beside nagi-cli", converge.run),
+    "failover": ("cell hosts killed and frozen, Postgres killed: how long sessions stand still", failover.run),
     "hibernate": ("10,000 sessions that sleep on one cell host, and how soon 100 of them wake", hibernate.run),
+    "latency": ("a command until its acceptance is read from the stream, idle and with 64 busy sessions", latency.run),
     "sse": ("500 readers of one gateway, the gateway killed under them, and 100 that hardly read", sse.run),
 }
 

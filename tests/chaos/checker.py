@@ -7,6 +7,7 @@ and shows that each is found.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -15,11 +16,13 @@ import msgspec
 from celld.core.evolve import evolve
 from celld.core.project import document
 from celld.core.state import State, empty
-from setpoint.contracts.clock import parse_rfc3339
 from setpoint.contracts.event import COMMAND_ENDS, Event
+from setpoint.verify import commands as command_rules
+from setpoint.verify import log as log_rules
+from setpoint.verify.finding import Findings
+from setpoint.verify.log import SYNC_ENDS
+from setpoint.verify.session import event_of
 from tests.chaos.evidence import Evidence, Json
-from tests.sim import check_log
-from tests.sim.story import SYNC_ENDS
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -29,13 +32,17 @@ def violations(evidence: Evidence) -> list[str]:
 
 def gaps(evidence: Evidence) -> Iterator[str]:
     """The seqs are 1, 2, 3 and so on."""
-    yield from check_log.gaps(_rows(evidence))
+    yield from _told(log_rules.gaps(_rows(evidence)))
 
 
 def epochs(evidence: Evidence) -> Iterator[str]:
-    """An epoch never goes back, and each begins with its one ``lease.acquired``; between owners nobody writes."""
-    yield from check_log.epochs(_rows(evidence))
-    yield from check_log.released(_rows(evidence))
+    """An epoch never goes back, and each begins with its one ``lease.acquired``."""
+    yield from _told(log_rules.epochs(_rows(evidence)))
+
+
+def owners(evidence: Evidence) -> Iterator[str]:
+    """Between owners nobody writes, and a host from which a session was taken never owns it again as it was."""
+    yield from _told(log_rules.owners(_rows(evidence)))
 
 
 def commands(evidence: Evidence) -> Iterator[str]:
@@ -85,12 +92,12 @@ def order(evidence: Evidence) -> Iterator[str]:
 
 def executions(evidence: Evidence) -> Iterator[str]:
     """Each sync, evaluation and tool that started ends once, and nothing ends that had not started."""
-    yield from check_log.terminals(_rows(evidence))
+    yield from _told(log_rules.executions(_rows(evidence)))
 
 
 def overlaps(evidence: Evidence) -> Iterator[str]:
     """In the log no sync of an asset starts while another of it has not ended."""
-    yield from check_log.overlaps(_rows(evidence))
+    yield from _told(log_rules.overlaps(_rows(evidence)))
 
 
 def recorder(evidence: Evidence) -> Iterator[str]:
@@ -119,6 +126,33 @@ def recorder(evidence: Evidence) -> Iterator[str]:
             succeeded = ended.get(execution, {}).get("type") == "sync.succeeded"
             if succeeded and words.get(execution) != ["start", "end"]:
                 yield f"{execution} succeeded and wrote {words.get(execution)}"
+
+
+def together(evidence: Evidence) -> Iterator[str]:
+    """By the clock no two syncs of an asset work at one time, on whatever hosts; nothing works twice, or unasked."""
+    started = {e["execution_id"] for e in evidence.events if e["type"] == "sync.started"}
+    spans: dict[str, dict[str, tuple[int, int]]] = {}
+    begun: Counter[str] = Counter()
+    for line in evidence.beats.splitlines():
+        word, asset, execution, at = line.split()
+        if execution not in started:
+            yield f"{execution} of {asset} worked and the log never started it"
+        begun[execution] += word == "start"
+        first, last = spans.setdefault(asset, {}).get(execution, (int(at), int(at)))
+        spans[asset][execution] = (min(first, int(at)), max(last, int(at)))
+    for execution, times in begun.items():
+        if times > 1:
+            yield f"{execution} began {times} times"
+    for asset, worked in spans.items():
+        in_time = sorted((first, last, execution) for execution, (first, last) in worked.items())
+        for (_, last, before), (first, _, after) in itertools.pairwise(in_time):
+            if first < last:
+                yield f"{after} of {asset} began {(last - first) / 1e9:.3f} s before {before} was last seen at work"
+
+
+def results(evidence: Evidence) -> Iterator[str]:
+    """What the API says became of a command is what the log says."""
+    yield from _told(command_rules.results(_rows(evidence), evidence.commands))
 
 
 def marks(evidence: Evidence) -> Iterator[str]:
@@ -184,27 +218,21 @@ def folded(evidence: Evidence) -> State:
     return state
 
 
+def _told(found: Findings) -> Iterator[str]:
+    """Return findings as lines under the name of the check that found them."""
+    return (f"seq {one.seq}: {one.text}" for one in found)
+
+
 def _rows(evidence: Evidence) -> list[Event]:
     """Return the log as the rules that the simulation shares take it."""
-    return [_row(event, None) for event in evidence.events]
+    return [event_of(event) for event in evidence.events]
 
 
-def _row(event: Json, resources: dict[str, bytes] | None) -> Event:
-    applied = resources is not None and event["type"] == "resources.applied"
-    attachment = resources[event["data"]["resources"]] if resources is not None and applied else None
-    return Event(
-        event["seq"],
-        event["type"],
-        parse_rfc3339(event["at"]),
-        event["session_id"],
-        (event["epoch"][0], event["epoch"][1]),
-        event["data"],
-        event["v"],
-        event.get("command_id"),
-        event.get("asset"),
-        event.get("execution_id"),
-        attachment,
-    )
+def _row(event: Json, resources: dict[str, bytes]) -> Event:
+    """Return an event with what the fold of it needs."""
+    row = event_of(event)
+    applied = row.type == "resources.applied"
+    return msgspec.structs.replace(row, attachment=resources[row.data["resources"]]) if applied else row
 
 
 def _by_command(evidence: Evidence, types: frozenset[str]) -> dict[str, list[Json]]:
@@ -227,12 +255,15 @@ def _seqs(events: list[Json]) -> list[int]:
 CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     gaps,
     epochs,
+    owners,
     commands,
     keys,
     order,
     executions,
     overlaps,
     recorder,
+    together,
+    results,
     marks,
     stream,
     ready,

@@ -22,6 +22,7 @@ UPSTREAMS = {"a": (), "b": ("a",), "c": ("b",), "d": ("a", "c")}
 ASSETS = tuple(UPSTREAMS)
 _SETTINGS = "cooldownInitialSecs: 1\ncooldownMaxSecs: 2\nmaxConsecutiveSyncFailures: 100000\n"
 _GIVE_UP_S = 180.0
+_BEAT_S = 0.25
 _WEIGHTS = {
     "drift": 8,
     "sync": 4,
@@ -34,12 +35,24 @@ _WEIGHTS = {
     "resume": 2,
     "halt": 1,
     "unhalt": 6,
+    "echo": 10,
 }
+
+
+def clocked(name: str, seconds: float) -> str:
+    """Return shell text that works for so long and says every quarter of a second, by the clock, that it still does."""
+    say = f'echo "$1 {name} $SETPOINT_EXECUTION_ID $(date +%s%N)" >> beats.log'
+    beats = round(seconds / _BEAT_S)
+    return (
+        f"say() {{ {say}; }}; say start; n=0; "
+        f"while [ $n -lt {beats} ]; do sleep {_BEAT_S}; say beat; n=$((n+1)); done; "
+        f"sleep {seconds - beats * _BEAT_S:.2f}; say end"
+    )
 
 
 def chain(version: int, interval: str, sync_s: float = 0.2, size: int = len(ASSETS)) -> dict[str, bytes]:
     """Return a project of the first ``size`` assets; with an empty interval nothing looks at them by itself."""
-    assets = [asset(name, UPSTREAMS[name], interval, sync=f"sleep {sync_s}") for name in ASSETS[:size]]
+    assets = [asset(name, UPSTREAMS[name], interval, sync=clocked(name, sync_s)) for name in ASSETS[:size]]
     files = project(*assets) | {"setpoint.yaml": _SETTINGS, "version.txt": f"{version}\n"}
     return {path: text.encode() for path, text in files.items()}
 
@@ -52,7 +65,8 @@ class Tenant:
         self._rng = random.Random(seed)
         self._gateways = [Client(server, api_key) for server in servers]
         self._pause = threading.Event()
-        self.sync_s = self._rng.choice((0.1, 0.3, 1.0, 3.0))
+        self.sync_s = self._rng.choice((0.1, 0.5, 1.5, 3.0, 6.0))
+        self.pause_s_max = 0.4
         self._no = 0
         self._turn = 0
         self.posts: list[Post] = []
@@ -64,7 +78,7 @@ class Tenant:
 
     def work(self, stop: threading.Event) -> None:
         """Post commands until told to stop."""
-        while not stop.wait(self._rng.uniform(0.1, 0.8)):
+        while not stop.wait(self._rng.uniform(0.05, self.pause_s_max)):
             self._one()
 
     def _one(self) -> None:
@@ -79,6 +93,8 @@ class Tenant:
                 self.post("evaluate", "evaluate", {"select": [name] if self._rng.random() < 0.5 else []})
             case "mark":
                 self.mark()
+            case "echo":
+                self.post("echo", "tool", {"name": "echo", "args": {"text": self.seed}})
             case "apply":
                 self.apply(self._no, self._rng.choice(("1s", "1s", "1s", "2s")), self._rng.choice((4, 4, 4, 3, 2)))
             case "cancel":

@@ -1,7 +1,4 @@
-"""Who kills: a schedule drawn from a seed, and its execution on a running stack. It judges nothing.
-
-The schedule is a value, so one seed always means the same faults at the same offsets; what they hit depends on timing.
-"""
+"""Who kills: the execution of a schedule on a running stack. It brings back what died, and judges nothing."""
 
 from __future__ import annotations
 
@@ -9,109 +6,64 @@ import contextlib
 import heapq
 import itertools
 import os
-import random
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
+from setpoint.identity import write_private
 from setpoint.local.process import Daemon, DaemonFailed
+from setpoint.local.stack import Stack
 from tests.acceptance.harness import World
+from tests.chaos.schedule import BUSIEST, KILLS, LEASE_TTL_S, Fault
+from tests.chaos.wire import Wires
 
-LEASE_TTL_S = 3.0
-TRAPS = {
-    "celld": (
-        "celld.run.before_send",
-        "celld.run.after_send",
-        "celld.effect.before",
-        "celld.commit.before",
-        "celld.commit.after",
-        "celld.acquire.after",
-    ),
-    "sandboxd": (
-        "sandboxd.start.before_ledger",
-        "sandboxd.start.after_ledger",
-        "sandboxd.run.before_exec",
-        "sandboxd.run.after_exit",
-        "sandboxd.run.before_result",
-    ),
-    "gateway": ("gateway.enqueue.before", "gateway.enqueue.after"),
-    "broker": ("broker.join.after_register", "broker.reaper.before_mark"),
-}
-"""The failpoints a killed daemon may come back with: places where a random kill would hardly ever hit."""
-_ROLES = ("setpoint_celld", "setpoint_celld", "setpoint_gateway", "setpoint_broker")
-_HEAL_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """At ``at_s`` after the start do ``kind`` to ``target`` for ``lasts_s``.
-
-    Kinds: kill, freeze (of a daemon), cell, zygote (kill one of a cell host), postgres (kill the postmaster), cut and
-    stall (end or freeze one connection of a role). ``trap``: the failpoint a killed daemon comes back with.
-    """
-
-    at_s: float
-    kind: str
-    target: str
-    lasts_s: float
-    trap: str = ""
-
-
-def schedule(seed: int, seconds: float, celld: list[str], sandboxd: list[str], gateways: list[str]) -> list[Fault]:
-    """Draw the faults of a run, in order of time."""
-    rng = random.Random(seed)
-    kinds: list[tuple[int, Callable[[], tuple[str, str, float]]]] = [
-        (6, lambda: ("kill", rng.choice(celld), rng.uniform(0.0, 4.0))),
-        (5, lambda: ("kill", rng.choice(sandboxd), rng.uniform(0.0, 3.0))),
-        (2, lambda: ("kill", "broker", rng.uniform(0.0, 5.0))),
-        (3, lambda: ("kill", rng.choice(gateways), rng.uniform(0.0, 2.0))),
-        (4, lambda: ("cell", rng.choice(celld), 0.0)),
-        (1, lambda: ("zygote", rng.choice(celld), 0.2)),
-        (3, lambda: ("freeze", rng.choice(celld), LEASE_TTL_S + rng.uniform(0.5, 3.0))),
-        (2, lambda: ("freeze", rng.choice([*sandboxd, *gateways, "broker"]), rng.uniform(0.5, 5.0))),
-        (1, lambda: ("postgres", "postgres", rng.uniform(0.0, 2.0))),
-        (3, lambda: ("cut", rng.choice(_ROLES), 0.0)),
-        (3, lambda: ("stall", rng.choice(_ROLES), rng.uniform(0.5, 6.0))),
-    ]
-    weights = [weight for weight, _ in kinds]
-    faults, at_s = [], 2.0
-    while at_s < seconds:
-        kind, target, lasts_s = rng.choices([draw for _, draw in kinds], weights)[0]()
-        traps = TRAPS[target.split("-")[0]] if kind == "kill" and rng.random() < 0.5 else ()
-        trap = f"{rng.choice(traps)}=kill@{rng.choice((1, 2, 3, 5, 10, 20))}" if traps else ""
-        faults.append(Fault(at_s, kind, target, lasts_s, trap))
-        at_s += rng.choice((0.05, rng.uniform(0.3, 1.5), rng.uniform(1.0, 4.0)))
-    return faults
+_HEAL_S: Final = 90.0
+_TRAPPED_S: Final = LEASE_TTL_S + 1.0
 
 
 class Nemesis:
-    """Executes a schedule, brings back what died, and heals everything at the end."""
+    """Executes a schedule, brings back what died, and heals everything at the end.
 
-    def __init__(self, world: World, say: Callable[[str], None]) -> None:
-        self._world, self._say = world, say
+    ``done`` counts what was done, ``kills`` the SIGKILLs among it; ``trapped`` those that a failpoint gave itself.
+    """
+
+    def __init__(self, world: World, wires: Wires, say: Callable[[str], None]) -> None:
+        self._world, self._wires, self._say = world, wires, say
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._away: set[str] = set()
         self._traps: dict[str, str] = {}
+        self._stopped: set[int] = set()
         self._began = time.monotonic()
-        self.done: dict[str, int] = {}
+        self.done: Counter[str] = Counter()
+        self.kills = 0
+        self.trapped: Counter[str] = Counter()
         self.died_by_itself: list[str] = []
 
-    def run(self, faults: list[Fault], seconds: float) -> None:
-        """Execute the faults; returns after ``seconds``."""
+    def run(self, faults: Iterator[Fault], kills: int, seconds: float) -> float:
+        """Execute faults until so many were SIGKILLs, at most for ``seconds``; returns how long it took."""
         self._began = time.monotonic()
-        for fault in faults:
-            self._later(fault.at_s, partial(self._strike, fault))
+        fault = next(faults)
+        next_s = fault.after_s
         pause = threading.Event()
-        while (now_s := time.monotonic() - self._began) < seconds:
+        while self.kills < kills and (now_s := self._now_s()) < seconds:
             self._restart_the_dead()
+            self._thaw_the_trapped()
             while self._due and self._due[0][0] <= now_s:
                 heapq.heappop(self._due)[2]()
+            if next_s <= now_s:
+                self._strike(fault)
+                fault = next(faults)
+                next_s = self._now_s() + fault.after_s
             pause.wait(0.02)
+        return self._now_s()
 
     def heal(self) -> None:
         """Thaw and restart everything, and wait until it is ready."""
@@ -119,6 +71,7 @@ class Nemesis:
             heapq.heappop(self._due)
         self._away.clear()
         self._traps.clear()
+        self._wires.release()
         stack = self._world.stack
         assert stack.cluster is not None
         self._world.run(stack.cluster.start())
@@ -145,6 +98,8 @@ class Nemesis:
         heapq.heappush(self._due, (at_s, next(self._numbers), action))
 
     def _strike(self, fault: Fault) -> None:
+        if fault.target == BUSIEST:
+            fault = replace(fault, target=self._busiest())
         hit = {
             "kill": self._kill,
             "freeze": self._freeze,
@@ -153,12 +108,22 @@ class Nemesis:
             "postgres": self._kill_postgres,
             "cut": self._cut,
             "stall": self._stall,
+            "deaf": self._deafen,
+            "apart": self._part,
         }[fault.kind](fault)
         how = fault.trap if hit else "missed"
-        self._say(f"{fault.at_s:6.1f} s {fault.kind} {fault.target} for {fault.lasts_s:.1f} s {how}")
+        self._say(f"{self._now_s():6.1f} s {fault.kind} {fault.target} for {fault.lasts_s:.1f} s {how}")
         if hit:
-            name = f"{fault.kind} {fault.target}"
-            self.done[name] = self.done.get(name, 0) + 1
+            self.done[f"{fault.kind} {fault.target}"] += 1
+            self.kills += fault.kind in KILLS
+
+    def _busiest(self) -> str:
+        hosts = [name for name in self._world.stack.daemons if name.split("-")[0] == "celld"]
+        return max(hosts, key=self._cells)
+
+    def _cells(self, name: str) -> int:
+        pid = self._world.stack.daemons[name].pid
+        return sum(title_of(child).startswith("setpoint: cell") for child in descendants(pid)) if pid else -1
 
     def _kill(self, fault: Fault) -> bool:
         if fault.target in self._away or not self._send(fault.target, signal.SIGKILL):
@@ -208,11 +173,28 @@ class Nemesis:
         self._later(self._now_s() + fault.lasts_s, partial(_resume, backend))
         return True
 
+    def _deafen(self, fault: Fault) -> bool:
+        wire = self._wires.named[fault.target]
+        wire.hold("answered")
+
+        def end() -> None:
+            wire.cut()
+            wire.release()
+
+        self._later(self._now_s() + fault.lasts_s, end)
+        return True
+
+    def _part(self, fault: Fault) -> bool:
+        wire = self._wires.named[fault.target]
+        wire.hold()
+        self._later(self._now_s() + fault.lasts_s, wire.release)
+        return True
+
     def _backend(self, fault: Fault) -> int | None:
         cluster = self._world.stack.cluster
         children = descendants(cluster.pid) if cluster is not None and cluster.pid is not None else []
         serving = [child for child in children if f": {fault.target} " in title_of(child)]
-        return serving[round(fault.at_s * 1000) % len(serving)] if serving else None
+        return serving[round(fault.after_s * 1000) % len(serving)] if serving else None
 
     def _kill_titled(self, daemon: str, title: str) -> bool:
         pid = self._world.stack.daemons[daemon].pid
@@ -232,10 +214,27 @@ class Nemesis:
             if name in self._away or daemon.pid is not None:
                 continue
             code = daemon._process.returncode if daemon._process is not None else None
+            armed = daemon.environment.get("SETPOINT_FAILPOINTS", "")
+            if code == -signal.SIGKILL and armed and (mark := self._world.mark(armed.partition("=")[0])).exists():
+                mark.unlink()
+                self.trapped[armed.partition("@")[0]] += 1
             if code != -signal.SIGKILL:
                 self.died_by_itself.append(f"{name} at {self._now_s():.1f} s with {code}: {daemon.last_words()[-300:]}")
-            daemon.environment["SETPOINT_FAILPOINTS"] = self._traps.pop(name, "")
+            daemon.environment.update(self._world.failpoints(self._traps.pop(name, "")))
             self._world.run(daemon.start())
+
+    def _thaw_the_trapped(self) -> None:
+        """See who stopped itself at a failpoint, and wake it when its lease is over."""
+        for daemon in self._world.stack.daemons.values():
+            armed, pid = daemon.environment.get("SETPOINT_FAILPOINTS", ""), daemon.pid
+            if "=stop" not in armed or pid is None or pid in self._stopped:
+                continue
+            mark = self._world.mark(armed.partition("=")[0])
+            if mark.exists() and mark.read_text() == str(pid):
+                mark.unlink()
+                self._stopped.add(pid)
+                self.trapped[armed.partition("@")[0]] += 1
+                self._later(self._now_s() + _TRAPPED_S, partial(_resume, pid))
 
     def _send(self, name: str, number: int) -> bool:
         pid = self._world.stack.daemons[name].pid
@@ -246,6 +245,26 @@ class Nemesis:
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began
+
+
+def lay(stack: Stack, wires: Wires) -> None:
+    """Put wires before the database of each cell host, and before sandbox hosts; counts from their next start on."""
+    cluster = stack.cluster
+    assert cluster is not None, "chaos wants a database that it may kill"
+    for name, daemon in stack.daemons.items():
+        match name.split("-")[0]:
+            case "celld":
+                wire = wires.add(name, lambda: cluster.port)
+                parts = urlsplit((stack.root / "secrets" / "setpoint_celld.dsn").read_text())
+                login = parts.netloc.rpartition("@")[0]
+                path = stack.root / "secrets" / f"{name}.dsn"
+                write_private(path, urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{wire.port}")).encode())
+                daemon.environment["SETPOINT_DATABASE_URL_FILE"] = str(path)
+            case "sandboxd":
+                wire = wires.add(name, partial(stack.ports.__getitem__, name))
+                daemon.environment["SETPOINT_ADVERTISE"] = f"127.0.0.1:{wire.port}"
+            case _:
+                pass
 
 
 def _is_dead(daemon: Daemon) -> bool:

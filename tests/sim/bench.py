@@ -7,6 +7,7 @@ one cannot be reached any more, or lost its ledger, and nothing can still be cha
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -83,8 +84,8 @@ class Bench:
         self._push, self._busy, self._pass_on = push, busy, pass_on
         self._fencing, self._moving = Gate(), Gate()
         self._fenced: tuple[str, int, run.Fenced] | None = None
-        self._unreached_since_s: float | None = None
-        self._spoilt: str | None = None
+        self._unreached: tuple[Place, float] | None = None
+        self._spoilt: tuple[Place, str] | None = None
         self._chosen = ""
 
     @property
@@ -94,18 +95,23 @@ class Bench:
 
     def ready(self) -> Work:
         """Wait until the session's sandbox host can be used, moving the session if that is what it takes."""
-        while True:
+        return (yield from self.ready_by(math.inf))
+
+    def ready_by(self, until_s: float) -> Work:
+        """Wait as ``ready`` does; None when ``until_s`` comes first."""
+        while self._host.boottime_s() < until_s:
             place = self._facts.place
             assert place is not None, "a run is asked for before the workspace stands"
             fenced = yield from self._reach(place)
-            if fenced is not None and self._spoilt is None:
+            if fenced is not None and self._why_spoilt(place) is None:
                 if fenced.answer.token.ledger_id == place.ledger_id:
                     return fenced
-                self._spoilt = "its ledger is new"
-            if self._must_move() and not self._busy():
+                self._spoilt = place, "its ledger is new"
+            if self._must_move(place) and not self._busy():
                 yield from self._move(place)
             else:
                 yield from self._host.change(_WAIT_S)
+        return None
 
     def learn(self, until_s: float) -> Work:
         """Return what the place's host says of the session's runs; None when ``until_s`` comes first."""
@@ -120,12 +126,17 @@ class Bench:
     def materialize(self, effect: frames.Materialize) -> Work:
         """Prepare the workspace of a generation and push the answer."""
         for pause_s in pauses():
-            if self._facts.place is None:
+            place = self._facts.place
+            if place is None:
                 fenced, number = (yield from self._first()), 1
             else:
                 fenced = yield from self.ready()
-                number = self._facts.place.workspace_no if self._facts.place is not None else 1
+                place = self._facts.place
+                number = place.workspace_no if place is not None else 1
             answer = yield from self._ask(fenced.link, number, effect.generation, effect.files)
+            if self.is_moving or self._facts.place != place:
+                yield pause_s  # the session has been moved: what was made is not its place any more
+                continue
             if isinstance(answer, frames.Materialized):
                 self._push(answer)
                 return
@@ -133,12 +144,14 @@ class Bench:
                 self._push(frames.MaterializeFailed(effect.generation, answer.code))
                 return
             if isinstance(answer, run.Refused) and answer.code == "unknown-workspace":
-                self._spoilt = answer.code
+                self.spoil(answer.code, fenced.link.name, number)
             yield pause_s
 
-    def spoil(self, why: str) -> None:
-        """Note that the workspace is not there any more: before the next use it is made anew."""
-        self._spoilt = why
+    def spoil(self, why: str, host: str, workspace_no: int) -> None:
+        """Note that a workspace is not there any more: before the next use it is made anew."""
+        place = self._facts.place
+        if place is not None and (place.host, place.workspace_no) == (host, workspace_no):
+            self._spoilt = place, why
 
     def may_start(self) -> Work:
         """Wait until the lease allows to start something."""
@@ -153,6 +166,14 @@ class Bench:
         if answer.code == "stale-epoch":
             raise Superseded
         return answer
+
+    def holds(self, host: str) -> bool:
+        """Tell whether the session's place is on this host and was reached in the connection that is up now."""
+        place, link = self._facts.place, self._host.links[host]
+        if self._fenced is None or place is None or not link.connected:
+            return False
+        fenced_on, era, answer = self._fenced
+        return (fenced_on, era, answer.token.ledger_id) == (place.host, link.era, place.ledger_id) and fenced_on == host
 
     def _first(self) -> Work:
         while True:
@@ -177,10 +198,10 @@ class Bench:
         """Make a new workspace, here when this host lost the old one, else elsewhere; wait until the log knows it."""
         yield from self._moving.enter()
         try:
-            if self._facts.place != place or self._busy() or not self._must_move():
+            if self._facts.place != place or self._busy() or not self._must_move(place):
                 return
             here = self._host.links[place.host]
-            stays = self._spoilt is not None and here.connected
+            stays = self._why_spoilt(place) is not None and here.connected
             link = here if stays else self._choose(avoid=place.host)
             fenced = (yield from self._fence(link)) if link is not None else None
             if fenced is None:
@@ -196,7 +217,6 @@ class Bench:
             deadline_s = self._host.boottime_s() + _COMMIT_S
             while self._facts.place == place and self._host.boottime_s() < deadline_s:
                 yield from self._host.change(_PAUSES_S[0])
-            self._spoilt, self._unreached_since_s = None, None
         finally:
             self._moving.leave()
 
@@ -219,30 +239,34 @@ class Bench:
         link = self._host.links[place.host]
         fenced = (yield from self._fence(link)) if link.connected else None
         if fenced is not None:
-            self._unreached_since_s = None
-        elif self._unreached_since_s is None:
-            self._unreached_since_s = self._host.boottime_s()
-        elif self._is_given_up() and (other := self._other_owner(link)) is not None:
+            self._unreached = None
+        elif self._unreached is None or self._unreached[0] != place:
+            self._unreached = place, self._host.boottime_s()
+        elif self._is_given_up(place) and (other := self._other_owner(place, link)) is not None:
             self._pass_on(other)
-            self._unreached_since_s = self._host.boottime_s()
+            self._unreached = place, self._host.boottime_s()
         return fenced
 
-    def _must_move(self) -> bool:
-        """Tell whether the workspace is lost, or its host has not been reached for too long."""
-        return self._spoilt is not None or self._is_given_up()
+    def _why_spoilt(self, place: Place) -> str | None:
+        """Return why the workspace of this place is lost; None when that is not known: another's loss says nothing."""
+        return self._spoilt[1] if self._spoilt is not None and self._spoilt[0] == place else None
 
-    def _is_given_up(self) -> bool:
-        since_s = self._unreached_since_s
-        return since_s is not None and self._host.boottime_s() - since_s >= UNREACHABLE_S
+    def _must_move(self, place: Place) -> bool:
+        """Tell whether the workspace of this place is lost, or its host has not been reached for too long."""
+        return self._why_spoilt(place) is not None or self._is_given_up(place)
 
-    def _other_owner(self, link: Link) -> str | None:
+    def _is_given_up(self, place: Place) -> bool:
+        since_s = self._unreached[1] if self._unreached is not None and self._unreached[0] == place else math.inf
+        return self._host.boottime_s() - since_s >= UNREACHABLE_S
+
+    def _other_owner(self, place: Place, link: Link) -> str | None:
         """Return a cell host that has not tried to reach the place's host; None when it is to be given up.
 
         A sandbox host that is up is one that brokers hear of. Nobody gives orders to hosts here, or declares one dead.
         """
         tried = self._facts.tried
         untried = sorted(self._host.others - tried - {self._host.name})
-        if self._spoilt is not None or len(tried) >= PASSED_ON_MAX or not untried:
+        if self._why_spoilt(place) is not None or len(tried) >= PASSED_ON_MAX or not untried:
             return None
         if not link.sandbox.up and not self._busy():
             return None

@@ -78,6 +78,8 @@ class _Account:
             one.failures = 0
             if one.suspended == "guardrail":
                 one.suspended = ""
+            if not self.specs.assets[name].pairs:
+                one.before = None  # nothing is left that could verify the sync that is open
 
     def _completed(self, one: _Asset, event: Event) -> None:
         if event.data["resets"]:

@@ -127,11 +127,11 @@ class Play:
         self.faults.end()
         self.rooms.poll_s = 4.0
         operator = self.clients["operator"]
-        for place, session in enumerate(self.plan.sessions):
-            operator.now(session.session_id, "unhalt", {}, f"unhalt-{place}")
         self.kernel.run(self.kernel.now + 15 * SECOND)
         for turn in range(2):
             for place, session in enumerate(self.plan.sessions):
+                # twice: a halt that somebody asked for before the calm may still be on its way
+                operator.now(session.session_id, "unhalt", {}, f"unhalt-{place}-{turn}")
                 if stopped := self._suspended(session.session_id):
                     operator.now(session.session_id, "resume", {"select": stopped}, f"resume-{place}-{turn}")
                 operator.now(session.session_id, "evaluate", {}, f"evaluate-{place}-{turn}")

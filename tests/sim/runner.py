@@ -111,6 +111,8 @@ def run(first: int, count: int, workers: int) -> Tally:
             left -= 1
             continue
         total.add(tally)
+        for seed, _ in tally.failures:
+            print(f"\nseed {seed} failed", file=sys.stderr, flush=True)
         spent_s = time.monotonic() - began
         print(
             f"\r{total.schedules:>8} of {count}  {total.schedules / spent_s:6.1f}/s  {len(total.failures)} failed",

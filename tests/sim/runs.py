@@ -5,6 +5,7 @@ Each effect is a process that goes on until the world has answered; what it lear
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -36,12 +37,13 @@ class _Open:
 
 @dataclass(slots=True)
 class _Starting:
-    """A start that has not been answered. ``sent``: it may have begun to run."""
+    """A start that has not been answered. ``sent``: it may have begun to run, at the latest until ``until_s``."""
 
     task: Task | None = None
     frame: run.Start | None = None
     host: str = ""
     sent: bool = False
+    until_s: float = math.inf
 
 
 class Runs:
@@ -61,6 +63,8 @@ class Runs:
         self.expected: set[str] = set()
         self._open: dict[str, _Open] = {}
         self._starting: dict[str, _Starting] = {}
+        self._kept_alive_s = 0.0
+        self._materializing: Task | None = None
         self._tasks: list[Task] = []
         self._bench = Bench(host, held, facts, push, self._may_change_things, pass_on)
 
@@ -74,8 +78,10 @@ class Runs:
     # Effects
 
     def materialize(self, effect: frames.Materialize) -> None:
-        """Prepare the workspace."""
-        self._spawn(self._bench.materialize(effect))
+        """Prepare the workspace. What was asked for before is asked for no more: it could come last, and stay."""
+        if self._materializing is not None:
+            self._materializing.cancel()
+        self._materializing = self._spawn(self._bench.materialize(effect))
 
     def start(self, effect: frames.StartRun, seq: int) -> None:
         """Start a run under the seq of its started event."""
@@ -123,8 +129,9 @@ class Runs:
     def open_on(self, host: str) -> tuple[str, Epoch] | None:
         """Return session and epoch when runs on this host are to be kept alive."""
         place = self._facts.place
-        if not self._open or place is None or place.host != host:
+        if not self._open or place is None or place.host != host or not self._bench.holds(host):
             return None
+        self._kept_alive_s = self._host.boottime_s()
         return self._held.key.session, self._held.epoch
 
     # Processes
@@ -156,16 +163,21 @@ class Runs:
                 del self._starting[run_id]
                 self._push(frames.RunRefused(run_id, answer.code, answer.detail))
                 return
+            if self._starting[run_id].until_s <= self._host.boottime_s():
+                del self._starting[run_id]
+                self._lost(run_id)
+                return
             yield pause_s
 
     def _send_start(self, effect: frames.StartRun, seq: int) -> Work:
         """Send a start, or repeat the one whose answer never came; None when nobody knows what came of it."""
         bench, host = self._bench, self._host
         starting = self._starting[effect.execution_id]
-        fenced = yield from bench.ready()
-        link, place = fenced.link, self._facts.place
-        if place is None:
+        fenced = yield from bench.ready_by(starting.until_s)
+        place = self._facts.place
+        if fenced is None or place is None:
             return None
+        link = fenced.link
         try:
             if starting.frame is None or starting.host != link.name:
                 yield from bench.may_start()
@@ -182,11 +194,27 @@ class Runs:
             era = link.era
             answer = yield link.request(starting.frame, _START_S_MAX)
         except (LinkDown, TimedOut):
+            self._unanswered(effect, starting, link)
             return None
         if not isinstance(answer, run.Started):
             return bench.refusal(answer)
         self._joined(effect, link, era)
         return answer
+
+    def _unanswered(self, effect: frames.StartRun, starting: _Starting, link: Link) -> None:
+        """Note that a start may have begun something: from now on the wait for its host has an end.
+
+        What changes things keeps the session where it is, even when that host has come back with another ledger.
+        """
+        open_ = self._open.get(effect.execution_id)
+        if starting.sent and open_ is not None and open_.changes_things:
+            starting.until_s = self._over_s(link, effect.orphan_timeout_s)
+
+    def _over_s(self, link: Link | None, orphan_timeout_s: float) -> float:
+        """Return when a run that nobody can keep alive any more is over: its host kills it, and a kill takes time."""
+        # The last token that can have kept it alive: the former owner's was read before we got our answer.
+        kept_alive_s = link.kept_alive_s if link is not None else 0.0
+        return max(self._held.answered_s, kept_alive_s) + orphan_timeout_s + limits.KILL_GRACE_S
 
     def _spec(self, effect: frames.StartRun, seq: int, workspace_no: int) -> run.RunSpec:
         key = self._held.key
@@ -205,11 +233,12 @@ class Runs:
 
     def _is_final(self, run_id: str, refused: run.Refused) -> bool:
         """Note that a start was refused; tell whether trying again is pointless."""
-        self._starting[run_id].frame = None
+        starting = self._starting[run_id]
+        frame, starting.frame = starting.frame, None
         self._open.pop(run_id, None)
-        self._starting[run_id].sent = False
-        if refused.code == "unknown-workspace":
-            self._bench.spoil(refused.code)
+        starting.sent, starting.until_s = False, math.inf
+        if refused.code == "unknown-workspace" and frame is not None:
+            self._bench.spoil(refused.code, starting.host, frame.spec.workspace_no)
         return refused.code not in ("stale-token", "unknown-workspace") and not refused.retry
 
     def _joined(self, effect: frames.StartRun, link: Link, era: int) -> None:
@@ -225,32 +254,56 @@ class Runs:
         place = self._facts.place
         link = self._host.links.get(place.host) if place is not None else None
         self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
-        kept_alive_s = link.kept_alive_s if link is not None else 0.0
         if self._facts.changes_things(run_id):
-            until_s = max(self._held.answered_s, kept_alive_s) + orphan_timeout_s + limits.KILL_GRACE_S
+            until_s = self._over_s(link, orphan_timeout_s)
         else:
             until_s = self._host.boottime_s() + UNREACHABLE_S
         self._spawn(self._recover(run_id, until_s))
 
     def _recover(self, run_id: str, until_s: float) -> Work:
         said = yield from self._bench.learn(until_s)
-        met = self._host.rooms.met
+        if said is None and (later_s := self._kept_alive_until_s(run_id)) > until_s:
+            self._spawn(self._recover(run_id, later_s))  # it was reached, and kept alive, by others than this wait
+            return
         if said is None:
-            met["found lost"] += 1
-            self._open.pop(run_id, None)
-            self._push(frames.RunFound(run_id, "lost"))
+            self._lost(run_id)
             return
         state = said.runs.get(run_id, "never_seen")
-        met[f"found {state}"] += 1
+        self._host.rooms.met[f"found {state}"] += 1
         if state not in ("running", "finished"):
             self._open.pop(run_id, None)
         self._push(frames.RunFound(run_id, state))
+
+    def _lost(self, run_id: str) -> None:
+        """Tell that nobody will ever know what became of a run."""
+        self._host.rooms.met["found lost"] += 1
+        self._open.pop(run_id, None)
+        self._push(frames.RunFound(run_id, "lost"))
+
+    def _kept_alive_until_s(self, run_id: str) -> float:
+        """Return until when a run may go on that this life has kept alive; 0 for one that changes nothing."""
+        open_ = self._open.get(run_id)
+        if open_ is None or not open_.changes_things:
+            return 0.0
+        return self._kept_alive_s + open_.orphan_timeout_s + limits.KILL_GRACE_S
+
+    def _waits_s(self, run_id: str) -> float:
+        """Return how long a found run waits for its host: what changes nothing does not keep the session there."""
+        open_, place = self._open.get(run_id), self._facts.place
+        if open_ is None or place is None or not open_.changes_things:
+            return math.inf
+        return self._over_s(self._host.links.get(place.host), open_.orphan_timeout_s)
 
     def _attach(self, run_id: str, after: int) -> Work:
         key, epoch = self._held.key, self._held.epoch
         self.expected.add(run_id)
         for pause_s in pauses():
-            link = (yield from self._bench.ready()).link
+            fenced = yield from self._bench.ready_by(self._waits_s(run_id))
+            if fenced is None:
+                if run_id in self._open:
+                    self._lost(run_id)
+                return
+            link = fenced.link
             frame = run.Attach(link.next_id(), "", key.session, epoch, run_id, after)
             open_ = self._open.setdefault(run_id, _Open(self._facts.changes_things(run_id), 0.0))
             open_.attached = True

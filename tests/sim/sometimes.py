@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Final
 
 from setpoint.contracts.event import Event
+from setpoint.verify.log import SYNC_ENDS
 from tests.sim.check_triggers import Triggers
-from tests.sim.story import SYNC_ENDS, Stories, Story
+from tests.sim.story import Stories, Story
 
 POINTS: Final = (
     "sync subsumed",

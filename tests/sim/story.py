@@ -19,9 +19,6 @@ from tests.sim.ground import Mark
 from tests.sim.plan import TENANT
 from tests.sim.play import History
 
-SYNC_ENDS = frozenset(f"sync.{word}" for word in ("succeeded", "failed", "cancelled", "skipped", "outcome_unknown"))
-EVALUATION_ENDS = frozenset({"evaluation.completed", "evaluation.failed"})
-
 
 @dataclass(slots=True)
 class Story:

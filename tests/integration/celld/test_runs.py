@@ -46,9 +46,11 @@ async def stack(w: World, **environment: str) -> tuple[Celld, Process]:
     return celld, sandboxd
 
 
-async def apply(w: World, session: Session, command: str = "touch a.txt") -> str:
-    """Store a project of one asset as the gateway does and queue its apply."""
+async def apply(w: World, session: Session, command: str = "touch a.txt", *, orphan: str = "") -> str:
+    """Store a project of one asset as the gateway does and queue its apply. ``orphan``: the sync's orphanTimeout."""
     text = ASSET.format(name="a", command=command)
+    if orphan:
+        text = text.replace("  run: {type", f"  orphanTimeout: {orphan}\n  run: {{type")
     result = compile_project({"setpoint.yaml": b"", "resources/a.yaml": text.encode()})
     assert result.encoded is not None, result.faults
     store = open_store(str(w.root / "objects"))
@@ -197,6 +199,29 @@ async def test_a_sandbox_host_killed_in_mid_run_is_interrupted_and_the_session_c
     await w.enqueue(session, "sync", {"select": ["a"]})
     await is_ready(w, session)
     assert (await shell(w, session, "cat log")).endswith("start\nend\n")
+    assert await w.gapless(session)
+
+
+async def test_a_start_that_was_not_answered_by_a_host_that_lost_its_ledger_is_over_after_its_deadline(
+    w: World,
+) -> None:
+    _, sandboxd = await stack(w)
+    await sandboxd.kill()
+    sandboxd = await w.sandboxd(SETPOINT_FAILPOINTS="sandboxd.start.after_ledger=kill@2")
+    address = next(line["port"] for line in sandboxd.lines if line["event"] == "serving")
+    session = await w.create()
+    await apply(w, session, "echo start >> log; touch a.txt", orphan="11s")
+    assert await sandboxd.end() == -signal.SIGKILL
+    for ledger in (w.root / "sandbox-a" / "sandboxd").glob("ledger.db*"):
+        ledger.unlink()
+    await w.sandboxd(SETPOINT_LISTEN=f"127.0.0.1:{address}")
+    await w.event(session, "sync.outcome_unknown")
+    assert (await w.ended(await w.enqueue(session, "sync", {"select": ["a"]})))[0] == "succeeded"
+    await is_ready(w, session)
+    started = [row for row in await w.events(session) if row["type"] == "sync.started"]
+    ended = [row["type"] for row in await w.events(session) if row["execution_id"] == started[0]["execution_id"]]
+    assert ended == ["sync.started", "run.interrupted", "sync.outcome_unknown"]
+    assert (await w.head(session))["workspace_no"] == 2
     assert await w.gapless(session)
 
 

@@ -249,7 +249,7 @@ class Author:
         if result := self._result(key):
             item["results"] = [result]
         if some.random() < 0.3:
-            item["assets"] = [{"name": some.choice("ab"), "doc": some.choice([None, {"n": 1}, 2])}]
+            item["assets"] = [{"name": some.choice(["a", "b", ""]), "doc": some.choice([None, {"n": 1}, 2])}]
         for what in ("take", "give"):
             if some.random() < 0.25:
                 lock: dict[str, Any] = {"key": some.choice(_LOCKS), "execution": some.choice(self.ids[:3])}

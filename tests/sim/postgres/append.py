@@ -189,10 +189,12 @@ def _write(db: Tables, item: Item) -> None:
         db.results[item.tenant, result.command_id] = Result(item.session, result.status, result.result, seq)
     if item.assets:
         rows = db.assets.setdefault(key, {})
-        rows.update((one.name, Projected(seq, one.doc)) for one in item.assets if one.name and one.doc is not None)
+        rows.update(
+            (one.name, Projected(seq, one.doc)) for one in item.assets if one.name is not None and one.doc is not None
+        )
         for asset in item.assets:
-            if asset.doc is None:
-                rows.pop(asset.name or "", None)
+            if asset.doc is None and asset.name is not None:
+                rows.pop(asset.name, None)
     if item.sandbox is not None and item.sandbox.workspace_no is not None:
         head.sandbox_host, head.ledger_id = item.sandbox.host, item.sandbox.ledger_id
         head.workspace_no = item.sandbox.workspace_no

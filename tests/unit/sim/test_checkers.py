@@ -13,12 +13,15 @@ import pytest
 from celld.core.evolve import evolve
 from celld.core.state import State
 from setpoint.contracts.event import COMMAND_ENDS, Event
-from tests.sim import check_commands, check_fold, check_gate, check_guardrail, check_log, check_runs, check_triggers
+from setpoint.verify import commands as command_rules
+from setpoint.verify import log as log_rules
+from setpoint.verify.log import SYNC_ENDS
+from tests.sim import check_commands, check_fold, check_gate, check_guardrail, check_runs, check_triggers
 from tests.sim.ground import Mark
 from tests.sim.judge import violations
 from tests.sim.plan import plan
 from tests.sim.play import play
-from tests.sim.story import SYNC_ENDS, Specs, Stories, Story, stories
+from tests.sim.story import Specs, Stories, Story, stories
 
 SEEDS = range(200)
 
@@ -70,23 +73,23 @@ def test_nothing_is_wrong_with_what_was_not_doctored() -> None:
 
 def test_a_row_that_is_missing_doubled_or_elsewhere_is_found(told: Stories) -> None:
     log = told.sessions[0].log
-    assert list(check_log.gaps([*log[:9], *log[10:]]))
-    assert list(check_log.gaps([*log[:9], log[8], *log[9:]]))
-    assert list(check_log.gaps([*log[:9], log[10], log[9], *log[11:]]))
+    assert list(log_rules.gaps([*log[:9], *log[10:]]))
+    assert list(log_rules.gaps([*log[:9], log[8], *log[9:]]))
+    assert list(log_rules.gaps([*log[:9], log[10], log[9], *log[11:]]))
 
 
 def test_an_append_after_a_newer_epoch_is_found(told: Stories) -> None:
     log = told.sessions[0].log
     newer = (log[20].epoch[0], log[20].epoch[1] + 1)
     taken = other(log[20], type="lease.acquired", epoch=newer)
-    assert list(check_log.epochs([*log[:20], taken, *log[21:]]))
-    assert list(check_log.epochs([*log[:20], other(log[20], epoch=newer), *log[21:]]))
-    assert list(check_log.epochs([*log[:20], other(log[20], type="lease.acquired"), *log[21:]]))
+    assert list(log_rules.epochs([*log[:20], taken, *log[21:]]))
+    assert list(log_rules.epochs([*log[:20], other(log[20], epoch=newer), *log[21:]]))
+    assert list(log_rules.epochs([*log[:20], other(log[20], type="lease.acquired"), *log[21:]]))
 
 
 def test_an_append_that_nobody_could_make_is_found(told: Stories) -> None:
     log = told.sessions[0].log
-    assert list(check_log.released([*log[:20], other(log[20], type="lease.released"), *log[21:]]))
+    assert list(log_rules.owners([*log[:20], other(log[20], type="lease.released"), *log[21:]]))
 
 
 @pytest.mark.parametrize("started", ["sync.started", "evaluation.started"])
@@ -97,26 +100,26 @@ def test_an_end_too_many_or_too_few_is_found(started: str) -> None:
     family = started.split(".")[0]
     ends = {f"{family}.{word}" for word in ("succeeded", "failed", "completed", "cancelled", "outcome_unknown")}
     end = next(n for n, event in enumerate(story.log) if event.execution_id == run and event.type in ends)
-    assert list(check_log.terminals([*story.log[: end + 1], story.log[end], *story.log[end + 1 :]]))
-    assert list(check_log.terminals([*story.log[:end], *story.log[end + 1 :]]))
-    assert list(check_log.terminals([*story.log, story.log[first]]))
-    assert list(check_log.terminals([*story.log[:first], *story.log[first + 1 :]]))
+    assert list(log_rules.executions([*story.log[: end + 1], story.log[end], *story.log[end + 1 :]]))
+    assert list(log_rules.executions([*story.log[:end], *story.log[end + 1 :]]))
+    assert list(log_rules.executions([*story.log, story.log[first]]))
+    assert list(log_rules.executions([*story.log[:first], *story.log[first + 1 :]]))
 
 
 def test_a_command_that_ends_twice_or_was_never_accepted_is_found(told: Stories) -> None:
     log = told.sessions[0].log
     end = next(event for event in log if event.type in COMMAND_ENDS)
     accepted = next(n for n, event in enumerate(log) if event.type == "command.accepted")
-    assert list(check_log.command_ends([*log, end]))
-    assert list(check_log.command_ends([*log[:accepted], *log[accepted + 1 :]]))
-    assert list(check_log.command_ends([*log, log[accepted]]))
+    assert list(command_rules.ends([*log, end]))
+    assert list(command_rules.ends([*log[:accepted], *log[accepted + 1 :]]))
+    assert list(command_rules.ends([*log, log[accepted]]))
 
 
 def test_a_sync_over_another_is_found() -> None:
     story = story_with(has("sync.started"))
     first = place(story, "sync.started")
     again = other(story.log[first], execution_id="another")
-    assert list(check_log.overlaps([*story.log[: first + 1], again, *story.log[first + 1 :]]))
+    assert list(log_rules.overlaps([*story.log[: first + 1], again, *story.log[first + 1 :]]))
 
 
 # The clients

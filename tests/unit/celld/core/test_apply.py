@@ -111,6 +111,23 @@ def test_a_sync_of_a_pair_that_is_gone_is_not_judged_by_it() -> None:
     assert world.events("sync.failed", "a") == []
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_trigger_that_comes_while_a_sync_of_the_old_spec_runs_outlives_it(cancelled: bool) -> None:
+    world = World(project(asset("a"), asset("b", "a")))
+    world.sync_s["b"] = 100.0
+    world.run(20)
+    (old,) = world.events("sync.started", "b")
+    world.command("sync", {"select": ["a"]})
+    world.run(2)
+    world.apply(project(asset("a"), asset("b", "a", labels={"v": "2"})))
+    world.run(30)
+    assert world.events("asset.ready", "a")[-1].seq > old.seq
+    if cancelled:
+        world.command("cancel", {"asset": "b"})
+    world.run(400)
+    assert [event.data["kind"] for event in world.events("sync.started", "b")] == ["direct", "direct"]
+
+
 def test_a_removed_asset_takes_its_run_with_it() -> None:
     world = World(project(*CHAIN, asset("x")))
     world.run(5)
@@ -142,6 +159,37 @@ def test_an_asset_that_becomes_a_pass_through_forgets_its_verdict() -> None:
     assert world.docs["a"]["state"] == "ready"
     assert world.docs["b"]["state"] == "ready"
     assert len(world.events("sync.succeeded", "a")) == 1
+
+
+def test_a_lost_verification_of_what_became_a_pass_through_ends_the_sync() -> None:
+    world = World(project(asset("a"), asset("b", "a")))
+    world.evaluate_s["a"] = 600.0
+    world.command("sync", {"select": ["a"]})
+    world.run(15)
+    (run,) = world.state.executions.values()
+    assert world.events("evaluation.started", "a")[-1].data["why"] == "verification"
+    world.apply(project(asset("a", pairs=()), asset("b", "a")))
+    world.runs[run.id].over = True
+    world.feed(RunFound(run.id, "lost"))
+    world.run(60)
+    (ended,) = world.events("sync.succeeded", "a")
+    assert (ended.execution_id, ended.data["verified"]) == (run.id, False)
+    assert (world.docs["a"]["state"], world.docs["b"]["state"]) == ("ready", "ready")
+    assert not world.state.commands
+
+
+def test_an_evaluation_asked_for_is_over_for_an_asset_that_left_even_when_it_comes_back() -> None:
+    world = World(project(asset("a", auto_sync_on_drift=False), asset("b", "a")), all_ready=True)
+    world.run(5)
+    world.drift("a")
+    world.evaluate_s["b"] = 600.0
+    asked = world.command("evaluate", {})
+    world.run(5)
+    world.apply(project(asset("a", auto_sync_on_drift=False)))
+    world.apply(project(asset("a", auto_sync_on_drift=False), asset("b", "a")))
+    world.run(60)
+    (end,) = world.ends(asked)
+    assert (end.type, end.data["result"]["assets"]) == ("command.succeeded", {"a": "drifted", "b": "retired"})
 
 
 def test_a_pass_through_hands_triggers_on_in_the_same_decision() -> None:

@@ -7,11 +7,13 @@ from typing import get_args
 import pytest
 
 from celld.core.decide import decide
+from celld.core.state import Workspace
 from setpoint.contracts.cell import (
     AttachRun,
     CancelRun,
     LockBusy,
     Materialize,
+    Materialized,
     Owned,
     RecoverRun,
     Release,
@@ -294,6 +296,16 @@ def test_a_lost_workspace_makes_what_was_learnt_in_it_stale() -> None:
     assert world.counts("a", head) == (2, 1)
     assert world.counts("b", head) == (1, 1)
     assert set(world.known().values()) == {"ready"}
+
+
+def test_a_late_answer_from_a_workspace_that_was_left_changes_nothing() -> None:
+    world = World(project(*CHAIN), all_ready=True)
+    world.run(5)
+    world.feed(Materialized(1, "sandbox-2", "ledger-2", 2))
+    head = world.head
+    world.feed(Materialized(1, "sandbox", "ledger", 1))
+    assert world.types(after=head) == []
+    assert world.state.workspace == Workspace(1, "sandbox-2", "ledger-2", 2)
 
 
 def test_a_busy_lock_that_nothing_waits_for_any_more_changes_nothing() -> None:
