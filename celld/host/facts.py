@@ -123,6 +123,11 @@ class SessionFacts:
         self.last_at, self._changing = noted.last_at, set(noted.changing)
         self._owner, self.tried = noted.owner, frozenset(noted.tried)
 
+    @property
+    def is_changing(self) -> bool:
+        """Tell whether a sync or a tool is open in the log."""
+        return bool(self._changing)
+
     def changes_things(self, run_id: str) -> bool:
         """Tell whether a run is a sync or a tool: one whose loss must be waited out, unlike an evaluation's."""
         return run_id in self._changing

@@ -281,6 +281,7 @@ class Life:
         self.inputs.timer.arm(self._next_wake(input_, decision, now))
         for effect in decision.effects:
             perform(effect, first_seq, self._runs, self._note_release)
+        self._runs.known = self._runs.known or isinstance(input_, frames.Owned)
 
     @staticmethod
     def _next_wake(input_: frames.Input, decision: frames.Decision, now: int) -> int | None:

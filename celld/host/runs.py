@@ -70,6 +70,8 @@ class Runs:
         self._starting: dict[str, _Starting] = {}
         self._kept_alive_s = 0.0
         self._materializing: asyncio.Task[None] | None = None
+        self.known = False
+        """Whether all runs that the log has open are known here: the owner's first decision asks for them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._bench = Bench(rooms, held, facts, push, self._open_runs, pass_on)
         rooms.sandboxes.enter(self)
@@ -146,7 +148,7 @@ class Runs:
     def leave(self, host: str) -> bool:
         """Begin to leave a sandbox host that is drained, when nothing is under way; whether it did."""
         place = self._facts.place
-        if place is None or place.host != host or self.busy:
+        if place is None or place.host != host or not self.known or self.busy or self._facts.is_changing:
             return False
         self._spawn(self._bench.leave())
         return True

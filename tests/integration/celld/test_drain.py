@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from typing import Any
 
@@ -109,7 +110,7 @@ async def test_a_cordoned_cell_host_keeps_what_it_has_and_takes_nothing_until_it
 
 
 async def test_sessions_leave_a_drained_sandbox_host_when_no_run_of_theirs_is_open(w: World) -> None:
-    await stack(w)
+    celld, _ = await stack(w)
     busy, idle = await w.create(), await w.create()
     await apply(w, busy, SLOW)
     await shell(w, idle, "true")
@@ -122,6 +123,8 @@ async def test_sessions_leave_a_drained_sandbox_host_when_no_run_of_theirs_is_op
     assert json.loads(moved["data"])["sandbox_host"] == "sandbox-b"
     _, now = await ask(w, "GET", "sandbox-a/drain")
     assert [(one["session_id"], one["why"][:16]) for one in now["sessions"]] == [(busy.id, "a run is open: a")]
+    os.kill(celld.cells()[busy.id], signal.SIGKILL)  # its next life does not know of the run at first
+    await w.event(busy, "run.adopted")
     assert (await w.head(busy))["sandbox_host"] == "sandbox-a"
     (go,) = [path.parent / "go" for path in w.root.rglob("log") if path.parent.name != "logs"]
     go.touch()

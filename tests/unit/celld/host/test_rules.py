@@ -124,6 +124,31 @@ def test_a_sync_changes_things_until_it_has_ended_and_an_evaluation_never_does(e
     assert [facts.changes_things(one) for one in "xyz"] == [False, False, False]
 
 
+REACHED = ("workspace.materialized", "run.adopted", "evaluation.completed", "sync.step_finished")
+PLACE = {"sandbox_host": "s", "ledger_id": "l", "workspace_no": 2}
+
+
+def passed_on(facts: SessionFacts, *hosts: str, mode: str = "move") -> None:
+    for host in hosts:
+        facts.note(NewEvent("lease.acquired", {"host": host, "incarnation": "i"}), 1)
+        facts.note(NewEvent("lease.released", {"mode": mode}), 1)
+
+
+def test_who_passed_the_session_on_has_tried_until_an_owner_reached_the_sandbox_host() -> None:
+    facts = SessionFacts()
+    passed_on(facts, "a", mode="drain")
+    assert facts.tried == frozenset()
+    passed_on(facts, "a", "b")
+    assert facts.tried == {"a", "b"}
+    other = SessionFacts()
+    assert other.load(facts.dump())
+    assert other.tried == {"a", "b"}
+    for kind in REACHED:
+        facts.note(NewEvent(kind, PLACE, execution_id="e"), 2)
+        assert facts.tried == frozenset()
+        passed_on(facts, "a")
+
+
 def test_facts_go_through_a_snapshot_and_what_is_none_is_not_taken() -> None:
     facts = SessionFacts()
     facts.note(NewEvent("resources.applied", {"generation": 3, "resources": "r", "files": "f"}), 5)
