@@ -134,12 +134,12 @@ class Owner:
             raise SessionGone(became.status)
         self._head_seq += len(events)
 
-    def _released(self, mode: Any, head_seq: int) -> Work:
+    def _released(self, mode: Any, head_seq: int, wake_at: int | None = None) -> Work:
         """Release the session; False when commands came in between."""
         key, epoch = self.held.key, self.held.epoch
         while True:
             try:
-                row = yield self._host.ask(ownership.release, key.tenant, key.session, *epoch, head_seq, mode)
+                row = yield self._host.ask(ownership.release, key.tenant, key.session, *epoch, head_seq, mode, wake_at)
             except Fault:
                 yield _RETRY_S
                 continue

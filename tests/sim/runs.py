@@ -74,6 +74,11 @@ class Runs:
         for task in tasks:
             task.cancel()
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether a run may be alive, or an effect is under way."""
+        return bool(self._open or self._starting or any(not task.over for task in self._tasks))
+
     # Effects
 
     def materialize(self, effect: frames.Materialize) -> None:

@@ -29,6 +29,8 @@ POINTS: Final = (
     "workspace lost",
     "cancelled",
     "degraded",
+    "fell asleep",
+    "sleep raced by a command",
 )
 """What ``make sim`` asserts."""
 
