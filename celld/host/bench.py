@@ -98,6 +98,10 @@ class Bench:
                 await self._rooms.sandboxes.change(_WAIT_S)
         return None
 
+    def ask_again(self) -> None:
+        """Have the next use fence anew: what was said of the runs may be older than what is asked about."""
+        self._fenced = None
+
     async def learn(self, until_s: float) -> run.Fenced | None:
         """Return what the place's host says of the session's runs; None when ``until_s`` (CLOCK_BOOTTIME) comes first.
 
