@@ -21,6 +21,7 @@ from migrations.outcome import BadInput, Retry, Unavailable, Unknown, of_sqlstat
 
 CONNECT_S_MAX: Final = 5.0
 CLOSE_S_MAX: Final = 5.0
+_READ_ONLY: Final = "25006"
 _SQL: Final = named.beside(__file__)
 
 Row = asyncpg.Record
@@ -99,6 +100,10 @@ class Pool:
             raw = await self._raw.acquire()
         try:
             yield Connection(raw)
+        except Unavailable as error:
+            if error.sqlstate == _READ_ONLY:
+                raw.terminate()  # to a server that was demoted: the next one may lead to its successor
+            raise
         finally:
             # A connection that cannot be given back is cut by the driver; what was done on it stands all the same.
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -123,6 +128,10 @@ class Pool:
         """Run one statement for its effect."""
         async with self.connection() as connection:
             await connection.execute(sql, *args)
+
+    def cut(self) -> None:
+        """End all connections at once without a word to the server; calls under way raise Unknown. Nothing is after."""
+        self._raw.terminate()
 
     async def close(self) -> None:
         """Close all connections; those still busy after CLOSE_S_MAX are cut. Idempotent."""

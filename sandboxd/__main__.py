@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from sandboxd import warden
 from sandboxd.app import Parts, serve
 from sandboxd.config import Config, from_env
 from sandboxd.jail.driver import Jail, JailMissing
@@ -63,7 +64,7 @@ def _prove(config: Config) -> Parts:
         raise SystemExit(runtime.EXIT_FAILED) from left
     if interrupted:
         runtime.log().warning("runs of an earlier process were interrupted", runs=interrupted)
-    return Parts(Identity(config.directory / "identity", config.host_id, "sandbox"), jail, ledger)
+    return Parts(Identity(config.directory / "identity", config.host_id, "sandbox"), jail, ledger, warden.start())
 
 
 def _jail(config: Config, ledger_id: str) -> Jail:

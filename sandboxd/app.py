@@ -22,6 +22,7 @@ from sandboxd.ledger import Ledger
 from sandboxd.ledger_thread import LedgerThread
 from sandboxd.runner import Runner
 from sandboxd.spool import Spool
+from sandboxd.warden import Warden
 from sandboxd.workspaces import Workspaces
 from setpoint import runtime
 from setpoint.brokerlink import BrokerLink
@@ -42,6 +43,7 @@ class Parts:
     identity: Identity
     jail: Jail
     ledger: Ledger
+    warden: Warden
 
 
 async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
@@ -51,7 +53,7 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
     spool = Spool(config.directory / "spool", store)
     me = Self(runtime.boot_id(), parts.ledger.ledger_id, identity.incarnation)
     async with asyncio.TaskGroup() as tasks:
-        runner = Runner(parts.jail, thread, spool, tasks)
+        runner = Runner(parts.jail, thread, spool, parts.warden, tasks)
         workspaces = Workspaces(config.directory / "ws", thread, store, config.uids)
         host = SandboxHost(
             me,
@@ -88,6 +90,7 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
         background = [
             tasks.create_task(broker.run()),
             tasks.create_task(runner.watch_orphans()),
+            tasks.create_task(parts.warden.watch()),
             tasks.create_task(_prune(thread, spool)),
             tasks.create_task(_note(broker.admitted, admitted)),
         ]
@@ -102,6 +105,7 @@ async def serve(config: Config, parts: Parts, stop: asyncio.Event) -> None:
             task.cancel()
         await web_runner.cleanup()
     thread.close()
+    parts.warden.close()
 
 
 def _application(

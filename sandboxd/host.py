@@ -191,6 +191,7 @@ class SandboxHost:
             raise Refusal("draining", "this host is going away", retry=True)
         with self._room(spec.tenant):
             place = await self._workspaces.place(spec.session, spec.workspace_no)
+            self._check_token(frame.token)  # again, and nothing awaited before the ledger's turn: a later fence sees it
             deadline_s = frame.token.clock_s + spec.orphan_timeout_s
             failpoints.hit("sandboxd.start.before_ledger")
             state = await self._ledger.call(

@@ -18,6 +18,7 @@ from sandboxd.jail.driver import Jail, Place
 from sandboxd.jail.process import Exit, Process
 from sandboxd.ledger_thread import LedgerThread
 from sandboxd.spool import STREAMS, Spool, Stream, StreamName, drained
+from sandboxd.warden import Warden
 from setpoint import failpoints, runtime
 from setpoint.contracts import limits
 from setpoint.contracts.run import OutputRef, RunDone, RunSpec, Step, StepDone, StepResult
@@ -58,8 +59,10 @@ class Run:
 class Runner:
     """All runs of this host. ``runs`` holds those being carried out, by run id."""
 
-    def __init__(self, jail: Jail, ledger: LedgerThread, spool: Spool, tasks: asyncio.TaskGroup) -> None:
-        self._jail, self._ledger, self._spool, self._tasks = jail, ledger, spool, tasks
+    def __init__(
+        self, jail: Jail, ledger: LedgerThread, spool: Spool, warden: Warden, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._jail, self._ledger, self._spool, self._warden, self._tasks = jail, ledger, spool, warden, tasks
         self.runs: dict[str, Run] = {}
         self._carried: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -84,20 +87,19 @@ class Runner:
         task.add_done_callback(self._carried.discard)
 
     def keep_alive(self, session: str, clock_s: float) -> None:
-        """Move the orphan deadlines of a session's runs; they never move back."""
+        """Move the orphan deadlines of a session's runs; they never move back, and one that is over stays so."""
+        now_s = runtime.boottime_s()
         for run in self.runs.values():
-            if run.spec.session == session:
+            if run.spec.session == session and now_s <= run.deadline_s:
                 run.deadline_s = max(run.deadline_s, clock_s + run.spec.orphan_timeout_s)
+                self._warden.move(run.spec.run_id, run.deadline_s)
 
     async def watch_orphans(self) -> None:
         """Kill runs whose owner has not been heard of by their deadline; goes on until cancelled."""
         while True:
             await asyncio.sleep(_TICK_S)
-            now_s = runtime.boottime_s()
             for run in self.runs.values():
-                if now_s > run.deadline_s and run.ending is None:
-                    runtime.log().warning("run orphaned", run=run.spec.run_id, session=run.spec.session)
-                    run.end("orphaned")
+                _end_orphan(run)
 
     async def stop(self) -> None:
         """Interrupt every run and wait until all are gone and written down, for a bounded time.
@@ -112,6 +114,7 @@ class Runner:
 
     async def _carry_out(self, run: Run) -> None:
         spec = run.spec
+        _end_orphan(run)
         while todo := order.following(spec.steps, run.results, run.ending):
             if isinstance(todo, order.Settle):
                 now = runtime.now_us()
@@ -125,6 +128,7 @@ class Runner:
             run.results[result.index] = result
             STEPS.labels(result.error or ("ok" if result.ok else "failed")).inc()
             run.tell(StepDone(spec.run_id, result, plan.held(todo.step, self.enforced)))
+            _end_orphan(run)
         outcome = order.outcome(spec.steps, run.results, run.ending)
         await self._ledger.call(self._ledger.ledger.end, spec.run_id, outcome, dict(self.enforced), runtime.now_us())
         del self.runs[spec.run_id]
@@ -143,6 +147,7 @@ class Runner:
             "stderr": Stream(process.stderr, self._spool.path(run_id, step.index, "stderr")),
         }
         run.process = process
+        self._warden.hold(run_id, process.word, run.deadline_s)
         try:
             for name, stream in streams.items():
                 run.streams[step.index, name] = stream
@@ -150,6 +155,7 @@ class Runner:
             await self._ledger.call(self._ledger.ledger.note_process, run_id, process.pid, process.start)
             failpoints.hit("sandboxd.run.before_exec")
             ended, timed_out = await self._until_gone(run, process, step.timeout_s)
+            self._warden.drop(run_id)
             failpoints.hit("sandboxd.run.after_exit")
             await drained(streams.values(), limits.KILL_GRACE_S)
         finally:
@@ -157,7 +163,8 @@ class Runner:
             for stream in streams.values():
                 stream.close()
             process.close()
-        if process.killed and not timed_out and run.ending in ("orphaned", "interrupted"):
+        _end_orphan(run)  # this process may have been frozen, and its warden have ended the step
+        if run.ending == "orphaned" or (process.killed and not timed_out and run.ending == "interrupted"):
             return None
         refs = [await self._kept(run, step, name, streams[name]) for name in STREAMS]
         return _ended(step, began, ended, timed_out=timed_out, killed=process.killed, refs=(refs[0], refs[1]))
@@ -173,6 +180,7 @@ class Runner:
 
     async def _until_gone(self, run: Run, process: Process, timeout_s: float) -> tuple[Exit, bool]:
         """Let the command run until it ends, its time is over, or the run is ended; returns when all of it is dead."""
+        _end_orphan(run)
         if run.ending is not None:
             process.kill()  # ended while the ledger was written: the gate stays shut
         else:
@@ -190,6 +198,13 @@ class Runner:
                 runtime.log().error("a killed step does not die", run=run.spec.run_id, pid=process.pid)
                 process.kill()
         return waiting.result(), timed_out
+
+
+def _end_orphan(run: Run) -> None:
+    """End a run whose orphan deadline is over. Asked before each thing that happens, as this process may freeze."""
+    if runtime.boottime_s() > run.deadline_s and run.ending is None:
+        runtime.log().warning("run orphaned", run=run.spec.run_id, session=run.spec.session)
+        run.end("orphaned")
 
 
 def _ended(

@@ -123,6 +123,10 @@ class Bench:
         if place is not None and self._is_drained(place) and self._why_move(place) is not None:
             await self._move(place)
 
+    def ask_again(self) -> None:
+        """Have the next use fence anew: what was said of the runs may be older than what is asked about."""
+        self._fenced = None
+
     async def learn(self, until_s: float) -> run.Fenced | None:
         """Return what the place's host says of the session's runs; None when ``until_s`` (CLOCK_BOOTTIME) comes first.
 

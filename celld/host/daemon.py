@@ -161,7 +161,13 @@ async def _own(start: _Start, link: links.Door, pool: door.Pool, lease: Lease, s
         sweeping = tasks.create_task(sweep.run())
         rest = [
             tasks.create_task(work)
-            for work in (committer.run(), sandboxes.run(), _bump(lease), _end_with(lease, owners), owners.move_out())
+            for work in (
+                committer.run(),
+                sandboxes.run(),
+                _bump(lease),
+                _end_with(lease, owners, pool),
+                owners.move_out(),
+            )
         ]
         start.progress.waits_for()
         runtime.log().info("celld serves", address=start.address)
@@ -206,11 +212,12 @@ async def _bump(lease: Lease) -> None:
         await asyncio.sleep(_BUMP_S)
 
 
-async def _end_with(lease: Lease, owners: Owners) -> None:
+async def _end_with(lease: Lease, owners: Owners, pool: door.Pool) -> None:
     """End celld with its lease: every session is stopped where it stands, another host may have it already."""
     why = await lease.lost
     runtime.log().error("lease lost: all sessions are stopped", why=why, sessions=len(owners))
     owners.abandon()
+    pool.cut()  # what waits for a database that never answers waits for ever, also for its own cancellation
     raise LeaseLost(why)
 
 

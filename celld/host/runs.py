@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
 
 from celld.host.bench import UNREACHABLE_S, Bench, OpenRuns, Superseded, pauses
 from celld.host.facts import SessionFacts
+from celld.host.opened import Open, Starting
 from celld.host.rooms import Rooms
 from celld.host.sandboxes import SandboxLink
 from celld.plane.key import Epoch, Held
@@ -25,30 +25,7 @@ from setpoint.link import LinkDown
 
 _START_S_MAX: Final = 15.0
 _ASK_S_MAX: Final = 10.0
-
-
-@dataclass
-class _Open:
-    """A run that may be alive. ``attached``: its results come by the link that is up now."""
-
-    changes_things: bool
-    orphan_timeout_s: float
-    attached: bool = False
-
-
-@dataclass
-class _Starting:
-    """A start that has not been answered. ``frame`` is fixed once made, with its token, so that it can be repeated.
-
-    ``sent``: it may have begun to run; only a refusal that proves the opposite takes that back. ``until_s``: when it is
-    over for certain, wherever it runs (CLOCK_BOOTTIME).
-    """
-
-    task: asyncio.Task[None]
-    frame: run.Start | None = None
-    host: str = ""
-    sent: bool = False
-    until_s: float = math.inf
+_LOOK_S: Final = 0.2
 
 
 class Runs:
@@ -66,8 +43,8 @@ class Runs:
     ) -> None:
         self._rooms, self._held, self._facts = rooms, held, facts
         self._push, self._gone = push, gone
-        self._open: dict[str, _Open] = {}
-        self._starting: dict[str, _Starting] = {}
+        self._open: dict[str, Open] = {}
+        self._starting: dict[str, Starting] = {}
         self._kept_alive_s = 0.0
         self._materializing: asyncio.Task[None] | None = None
         self.known = False
@@ -99,7 +76,7 @@ class Runs:
     def start(self, effect: frames.StartRun, seq: int) -> None:
         """Start a run under the seq of its started event."""
         task = self._spawn(self._start(effect, seq))
-        self._starting[effect.execution_id] = _Starting(task)
+        self._starting[effect.execution_id] = Starting(task)
 
     def recover(self, effect: frames.RecoverRun) -> None:
         """Learn what became of a run of an earlier life or epoch."""
@@ -111,12 +88,7 @@ class Runs:
 
     def cancel(self, effect: frames.CancelRun) -> None:
         """End a run, or its start if that was never sent."""
-        starting = self._starting.get(effect.execution_id)
-        if starting is not None and not starting.sent:
-            starting.task.cancel()
-            del self._starting[effect.execution_id]
-            self._push(frames.RunEnded(effect.execution_id, "cancelled"))
-        else:
+        if not self._withdrawn(effect.execution_id):
             self._spawn(self._cancel(effect.execution_id))
 
     # What the links tell
@@ -209,10 +181,10 @@ class Runs:
                 starting.host = link.host
                 starting.frame = run.Start(link.next_id(), link.grant(self._held.key, self._held.epoch), token, spec)
                 changes = any(step.kind != "condition" for step in effect.steps)
-                self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
+                self._open[effect.execution_id] = Open(changes, effect.orphan_timeout_s)
                 self._rooms.sandboxes.expect(effect.execution_id, self)
-                # A start keeps alive as a keep-alive does; the link remembers it beyond the life of this cell.
-                link.kept_alive_s, starting.sent = runtime.boottime_s(), True
+                link.sends_start(effect.execution_id, lease.ttl_s)
+                starting.sent = True
             era = link.era
             # From here on it may run: the token in the frame is what a host that never saw a newer epoch refuses by.
             failpoints.hit("celld.run.before_send")
@@ -226,12 +198,13 @@ class Runs:
         self._joined(effect, link, era)
         return answer
 
-    def _unanswered(self, effect: frames.StartRun, starting: _Starting, link: SandboxLink) -> None:
+    def _unanswered(self, effect: frames.StartRun, starting: Starting, link: SandboxLink) -> None:
         """Note that a start may have begun something: from now on the wait for its host has an end.
 
         What changes things keeps the session where it is, even when that host has come back with another ledger.
         """
         open_ = self._open.get(effect.execution_id)
+        starting.lost_until_s = link.lets_in_until_s(effect.execution_id)
         if starting.sent and open_ is not None and open_.changes_things:
             starting.until_s = self._over_s(link, effect.orphan_timeout_s)
 
@@ -260,9 +233,14 @@ class Runs:
         """Note that a start was refused; tell whether trying again is pointless."""
         starting = self._starting[run_id]
         frame, starting.frame = starting.frame, None
-        if refused.code != "bad-grant":  # asked before the ledger was: an earlier sending may have started it
+        link = self._rooms.sandboxes.link(starting.host)
+        # A grant is asked for before the ledger is, and room comes and goes: an earlier sending may start it yet.
+        lost = refused.code == "no-capacity" and runtime.boottime_s() < starting.lost_until_s
+        if refused.code != "bad-grant" and not lost:
             self._open.pop(run_id, None)
             starting.sent, starting.until_s = False, math.inf
+        if refused.code != "bad-grant" and link is not None:
+            link.start_settled(run_id, starting.lost_until_s if lost else 0.0)
         if refused.code == "unknown-workspace" and frame is not None:
             self._bench.spoil(refused.detail, starting.host, frame.spec.workspace_no)
         passing = refused.code in ("stale-token", "bad-grant", "unknown-workspace")
@@ -272,6 +250,7 @@ class Runs:
 
     def _joined(self, effect: frames.StartRun, link: SandboxLink, era: int) -> None:
         """Note that a run's results come by this link; if that is lost already, find the run again."""
+        link.start_settled(effect.execution_id)
         open_ = self._open.get(effect.execution_id)
         if open_ is None:
             return  # its end was pushed together with the answer
@@ -282,7 +261,7 @@ class Runs:
     def _reopen(self, run_id: str, orphan_timeout_s: float) -> None:
         place = self._facts.place
         link = self._rooms.sandboxes.link(place.host) if place is not None else None
-        self._open[run_id] = _Open(self._facts.changes_things(run_id), orphan_timeout_s)
+        self._open[run_id] = Open(self._facts.changes_things(run_id), orphan_timeout_s)
         if self._facts.changes_things(run_id):
             until_s = self._over_s(link, orphan_timeout_s)
         else:
@@ -290,7 +269,7 @@ class Runs:
         self._spawn(self._recover(run_id, until_s))
 
     async def _recover(self, run_id: str, until_s: float) -> None:
-        said = await self._bench.learn(until_s)
+        said = await self._told(run_id, until_s)
         if said is None and (later_s := self._kept_alive_until_s(run_id)) > until_s:
             self._spawn(self._recover(run_id, later_s))  # it was reached, and kept alive, by others than this wait
             return
@@ -302,6 +281,22 @@ class Runs:
         if state not in ("running", "finished"):
             self._open.pop(run_id, None)
         self._push(frames.RunFound(run_id, state))
+
+    async def _told(self, run_id: str, until_s: float) -> run.Fenced | None:
+        """Return what the host says of a run; that it never saw one counts once a start under way cannot come any more.
+
+        A start of this epoch, perhaps an earlier life's, may overtake or follow the question: no floor keeps it out.
+        """
+        while True:
+            place = self._facts.place
+            link = self._rooms.sandboxes.link(place.host) if place is not None else None
+            doubtful = link is not None and link.may_come(run_id)
+            if link is not None and link.was_sent(run_id):
+                self._bench.ask_again()
+            said = await self._bench.learn(until_s)
+            if said is None or not doubtful or said.runs.get(run_id, "never_seen") != "never_seen":
+                return said
+            await asyncio.sleep(_LOOK_S)
 
     def _lost(self, run_id: str) -> None:
         """Tell that nobody will ever know what became of a run."""
@@ -333,7 +328,7 @@ class Runs:
                 return
             link = fenced.link
             frame = run.Attach(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id, after)
-            open_ = self._open.setdefault(run_id, _Open(self._facts.changes_things(run_id), 0.0))
+            open_ = self._open.setdefault(run_id, Open(self._facts.changes_things(run_id), 0.0))
             open_.attached = True
             try:
                 answer = await link.request(frame, _ASK_S_MAX)
@@ -350,15 +345,27 @@ class Runs:
                 return
             await asyncio.sleep(pause_s)
 
+    def _withdrawn(self, run_id: str) -> bool:
+        """End a start that nobody can have got; False when there is none."""
+        starting = self._starting.get(run_id)
+        if starting is None or starting.sent:
+            return False
+        starting.task.cancel()
+        del self._starting[run_id]
+        self._push(frames.RunEnded(run_id, "cancelled"))
+        return True
+
     async def _cancel(self, run_id: str) -> None:
         key, epoch = self._held.key, self._held.epoch
         for pause_s in pauses():
-            starting = self._starting.get(run_id)
-            if starting is not None:  # it may run already: first learn that it does
-                await asyncio.wait({starting.task})
+            while (starting := self._starting.get(run_id)) is not None:  # it may run already: first learn that it does
+                if self._withdrawn(run_id):
+                    return
+                await asyncio.wait({starting.task}, timeout=_LOOK_S)
             if run_id not in self._open:
                 return
             link = (await self._bench.ready()).link
+            doubtful = link.may_come(run_id)  # asked before: what comes after the answer is what matters
             frame = run.Cancel(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id)
             try:
                 answer = await link.request(frame, _ASK_S_MAX)
@@ -367,7 +374,7 @@ class Runs:
             if isinstance(answer, run.Done):
                 return
             refused = self._bench.refusal(answer)
-            if refused is not None and refused.code == "unknown-run":
+            if refused is not None and refused.code == "unknown-run" and not doubtful:
                 self._open.pop(run_id, None)
                 self._push(frames.RunEnded(run_id, "cancelled"))
                 return

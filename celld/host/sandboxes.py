@@ -28,6 +28,9 @@ _KEEPALIVE_EVERY: Final = 2  # turns, so 2 s
 _GRANTS_MAX: Final = 10_000
 _LEAVES_MAX: Final = 4
 """So many sessions begin to leave drained sandbox hosts in a turn: each has a workspace made elsewhere."""
+_STARTS_MAX: Final = 1_000
+_STARTS_KEPT_S: Final = 60.0
+_MARGIN_S: Final = 0.5  # for the rates of two clocks to differ in
 
 
 ReadHosts = Callable[[], Awaitable[list[SandboxHost]]]
@@ -58,6 +61,7 @@ class SandboxLink:
         self.load = Candidate(host.host, host.running, host.slots)
         self.era = 0
         self.kept_alive_s = 0.0
+        self._lets_in_until_s: dict[str, float] = {}
         self._identity, self._sandboxes = identity, sandboxes
         self._readings = Readings()
         self._grants: dict[tuple[SessionKey, Epoch], tuple[float, str]] = {}
@@ -127,6 +131,41 @@ class SandboxLink:
         token = self._readings.usable(lease.sent_s)
         if token is not None and sessions and self._link.send(run.KeepAlive(token, sessions)):
             self.kept_alive_s = runtime.boottime_s()
+
+    def sends_start(self, run_id: str, token_s_max: float) -> None:
+        """Note that a start goes out: it keeps alive as a keep-alive does, and may be let in while its token counts.
+
+        That outlives the life of the cell that asked for it, as what is on its way does.
+        """
+        now_s = self.kept_alive_s = runtime.boottime_s()
+        if len(self._lets_in_until_s) >= _STARTS_MAX:
+            self._lets_in_until_s = {
+                one: until_s for one, until_s in self._lets_in_until_s.items() if until_s > now_s - _STARTS_KEPT_S
+            }
+        self._lets_in_until_s[run_id] = now_s + token_s_max + _MARGIN_S
+
+    def start_settled(self, run_id: str, but_until_s: float = 0.0) -> None:
+        """Note that an answer told what came of a start; what came of an earlier one is open until ``but_until_s``."""
+        if runtime.boottime_s() < but_until_s:
+            self._lets_in_until_s[run_id] = but_until_s
+        else:
+            self._lets_in_until_s.pop(run_id, None)
+
+    def lets_in_until_s(self, run_id: str) -> float:
+        """Return until when a start that was sent may be let in (CLOCK_BOOTTIME), 0 when nothing is known of one."""
+        return self._lets_in_until_s.get(run_id, 0.0)
+
+    def was_sent(self, run_id: str) -> bool:
+        """Tell whether a start was sent, not long ago, of which nobody knows what came of it."""
+        return run_id in self._lets_in_until_s
+
+    def may_come(self, run_id: str) -> bool:
+        """Tell whether such a start may still be let in, although the host does not know of it yet."""
+        return runtime.boottime_s() < self._lets_in_until_s.get(run_id, 0.0)
+
+    def inherit(self, former: SandboxLink) -> None:
+        """Know what the link to the same host at its former address knew."""
+        self.kept_alive_s, self._lets_in_until_s = former.kept_alive_s, former._lets_in_until_s
 
     def _up(self) -> None:
         self.era += 1
@@ -240,13 +279,16 @@ class Sandboxes:
             return  # the links that are up stay up
         self._registry, self._read_s = hosts, runtime.boottime_s()
         alive = {name: host for name, host in hosts.items() if host.standing != "dead"}
+        former: dict[str, SandboxLink] = {}
         for name, link in list(self._links.items()):
             if name not in alive or alive[name].address != link.address:
                 link.task.cancel()
-                del self._links[name]
+                former[name] = self._links.pop(name)
         for name, host in alive.items():
             if name not in self._links:
                 self._links[name] = SandboxLink(host, self._identity, self)
+                if name in former:
+                    self._links[name].inherit(former[name])
             self._links[name].load = Candidate(name, host.running, host.slots if host.standing == "ready" else 0)
 
     async def _read_clock(self, link: SandboxLink) -> None:

@@ -22,6 +22,7 @@ _SQL: Final = named.beside(__file__)
 _STUCK_S: Final = 5.0
 _RETRY_S: Final = 0.2
 _ANSWER_S: Final = 1.0
+_ABANDONED_MAX: Final = 8
 _ROLE: Final = "setpoint_celld"
 
 
@@ -56,6 +57,8 @@ class Lease:
         self._own: asyncio.AbstractEventLoop | None = None
         self._nudge: asyncio.Event | None = None
         self._stopping = threading.Event()
+        self._pool: door.Pool | None = None
+        self._abandoned: set[asyncio.Task[door.Pool]] = set()
         self._progress = 0
         self._seen, self._seen_s = 0, runtime.boottime_s()
         self._registered: asyncio.Future[None] = self._main.create_future()
@@ -63,6 +66,11 @@ class Lease:
         self.lost: asyncio.Future[str] = self._main.create_future()
         self.sent_s = 0.0
         """CLOCK_BOOTTIME just before the last renewal that succeeded was sent; 0 before the first."""
+
+    @property
+    def ttl_s(self) -> float:
+        """Return for how long a renewal holds, which is also the greatest age of a clock token at a start."""
+        return self._terms.ttl_s
 
     async def start(self) -> None:
         """Register and begin to renew; waits for a database that is not there yet. Raises LeaseLost, door.Refused."""
@@ -110,38 +118,28 @@ class Lease:
 
     async def _keep(self) -> None:
         self._own, self._nudge = asyncio.get_running_loop(), asyncio.Event()
-        pool = await self._open()
         try:
-            number = await self._register(pool)
+            number = await self._register()
             self._tell(self._note_registered)
             while not self._stopping.is_set():
                 await self._pause()
                 if not self._stopping.is_set() and self._is_alive():
-                    number = await self._renew(pool, number)
+                    number = await self._renew(number)
         finally:
-            await pool.close()
+            if self._pool is not None:
+                await self._pool.close()
 
-    async def _open(self) -> door.Pool:
-        while True:
-            try:
-                return await door.open_pool(self._terms.dsn, role_check=_ROLE, size=1)
-            except outcome.Fault as error:
-                runtime.log().warning("lease waits for the database", why=str(error)[:200])
-                await asyncio.sleep(limits.POLL_S)
-
-    async def _register(self, pool: door.Pool) -> int:
+    async def _register(self) -> int:
         terms, ttl = self._terms, timedelta(seconds=self._terms.ttl_s)
+        values = (terms.host, terms.incarnation, terms.address, terms.public_key, "{}", ttl)
         while True:
             sent_s = runtime.boottime_s()
             try:
-                row = await pool.fetchrow(
-                    _SQL["register"], terms.host, terms.incarnation, terms.address, terms.public_key, "{}", ttl
-                )
+                row = await self._ask(door.CONNECT_S_MAX, "register", *values)
             except outcome.Fault as error:
                 runtime.log().warning("lease cannot be registered", why=str(error)[:200])
                 await asyncio.sleep(limits.POLL_S)
                 continue
-            assert row is not None, "a function that always returns one row"
             if row["status"] == "key_mismatch":
                 raise LeaseLost(f"another key holds the lease of host {terms.host!r}")
             if row["status"] != "ok":
@@ -149,31 +147,63 @@ class Lease:
             self.sent_s = sent_s
             return int(row["renewal_no"])
 
-    async def _renew(self, pool: door.Pool, number: int) -> int:
-        """Renew once, trying until the lease is over. Raises LeaseLost."""
+    async def _renew(self, number: int) -> int:
+        """Renew once, trying until the lease is over; repeating a renewal does no harm. Raises LeaseLost."""
         terms, ttl = self._terms, timedelta(seconds=self._terms.ttl_s)
-        first = True
-        while first or runtime.boottime_s() < self.sent_s + terms.ttl_s:
-            first = False
-            sent_s = runtime.boottime_s()
-            call = asyncio.create_task(pool.fetchrow(_SQL["renew"], terms.host, terms.incarnation, number, ttl))
-            await asyncio.wait({call}, timeout=max(_ANSWER_S, self.sent_s + terms.ttl_s - sent_s))
-            if not call.done():
-                call.cancel()  # the lease is over either way; repeating a renewal does no harm
-                break
+        patience_s, first = terms.renew_s, True
+        while (left_s := self.sent_s + terms.ttl_s - runtime.boottime_s()) > 0 or first:
+            sent_s, first = runtime.boottime_s(), False
             try:
-                row = call.result()
+                within_s = min(patience_s, max(_ANSWER_S, left_s))
+                row = await self._ask(within_s, "renew", terms.host, terms.incarnation, number, ttl)
             except outcome.Fault as error:
                 runtime.log().warning("lease not renewed", why=str(error)[:200])
+                patience_s *= 2  # a connection that froze is left soon, a slow database is given its time
                 await asyncio.sleep(_RETRY_S)
                 continue
-            assert row is not None, "a function that always returns one row"
             if row["status"] != "ok":
                 raise LeaseLost(f"renewal answered {row['status']}")
             self.sent_s = sent_s
             self._tell(self._renewed.set)
             return int(row["renewal_no"])
         raise LeaseLost(f"not renewed for {terms.ttl_s:g} s")
+
+    async def _ask(self, within_s: float, name: str, *values: object) -> door.Row:
+        """Call one function of the database. What does not answer in time, or with a fault, costs the connection only.
+
+        Raises outcome.Fault.
+        """
+        until_s = runtime.boottime_s() + within_s
+        if self._pool is None:
+            # With a lease to lose, one that freezes here is to leave time for another.
+            opened_s = min(within_s, max(_ANSWER_S, self._terms.renew_s)) if self.sent_s else within_s
+            self._pool = await self._open(opened_s)
+        pool = self._pool
+        call = asyncio.create_task(pool.fetchrow(_SQL[name], *values))
+        await asyncio.wait({call}, timeout=until_s - runtime.boottime_s())
+        try:
+            if not call.done():
+                pool.cut()
+            row = await call
+        except outcome.Fault:
+            self._pool = None
+            pool.cut()
+            raise
+        assert row is not None, "a function that always returns one row"
+        return row
+
+    async def _open(self, within_s: float) -> door.Pool:
+        """Open a connection, or leave it to end by itself when the server accepts it and then says nothing."""
+        self._abandoned = {one for one in self._abandoned if not one.done()}
+        if len(self._abandoned) >= _ABANDONED_MAX:
+            raise outcome.Unavailable("too many connections are being opened")
+        opening = asyncio.create_task(door.open_pool(self._terms.dsn, role_check=_ROLE, size=1))
+        await asyncio.wait({opening}, timeout=within_s)
+        if opening.done():
+            return opening.result()
+        opening.cancel()
+        self._abandoned.add(opening)
+        raise outcome.Unavailable(f"no connection within {within_s:.1f} s")
 
     async def _pause(self) -> None:
         assert self._nudge is not None

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from sandboxd.core import plan, seccomp
-from sandboxd.jail.driver import Place, in_memory, marker
+from sandboxd.jail.driver import Place, in_memory, marker, step_marker
 from sandboxd.jail.kit import Kit
 from sandboxd.jail.process import Process
 from setpoint.contracts import limits
@@ -55,20 +55,27 @@ class BwrapJail:
 
     def spawn(self, place: Place, run_id: str, step: Step) -> Process:
         """Start a step in a sandbox of its own; see ``driver.Jail``."""
+        word = step_marker(run_id, step.index)
         if step.probe is None:
-            return self.run(place, step.argv, plan.environment(step))
+            return self.run(place, step.argv, plan.environment(step), word)
         question = in_memory(msgspec.json.encode(step.probe))
         try:
             argv = self._kit.command(plan.KIT, question)
             env = plan.environment(step) | self._kit.environment(plan.KIT)
-            return self.run(place, argv, env, question=question)
+            return self.run(place, argv, env, word, question=question)
         finally:
             os.close(question)
 
     def run(
-        self, place: Place, argv: tuple[str, ...], env: Mapping[str, str], *, question: int | None = None
+        self,
+        place: Place,
+        argv: tuple[str, ...],
+        env: Mapping[str, str],
+        word: str,
+        *,
+        question: int | None = None,
     ) -> Process:
-        """Start a command in a sandbox, with exactly this environment.
+        """Start a command in a sandbox, with exactly this environment; its processes can be found by ``word``.
 
         With a ``question``, a descriptor, it is a probe: its program is seen, and the workspace cannot be written.
         """
@@ -86,7 +93,8 @@ class BwrapJail:
         asked = () if question is None else (question,)
         listed = in_memory(b"".join(os.fsencode(word) + b"\0" for word in options))
         # --unsetenv changes nothing after --clearenv: it is there to be seen in the arguments (driver.marker).
-        outer = (str(self._program), "--unsetenv", self._marker, "--args", str(listed), "--", *argv)
+        seen = ("--unsetenv", self._marker, "--unsetenv", word)
+        outer = (str(self._program), *seen, "--args", str(listed), "--", *argv)
         try:
             return Process(
                 outer,
@@ -95,6 +103,7 @@ class BwrapJail:
                 env={},
                 cwd="/",
                 status_fd=status,
+                word=word,
                 pass_fds=(status_inside, listed, *filtered, *asked),
             )
         except BaseException:

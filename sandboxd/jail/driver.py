@@ -46,6 +46,11 @@ def marker(ledger_id: str) -> str:
     return f"SETPOINT_SANDBOX_{ledger_id.replace('-', '_')}"
 
 
+def step_marker(run_id: str, index: int) -> str:
+    """Return the word that the processes of one step carry, a legal name of a variable as well."""
+    return f"SETPOINT_STEP_{run_id.replace('-', '_')}_{index}"
+
+
 def in_memory(content: bytes) -> int:
     """Return a descriptor that reads ``content`` from its start; unlike a pipe it has no small limit."""
     descriptor = os.memfd_create("sandbox-input")

@@ -33,6 +33,7 @@ _HINTS: Final = {
     "mount proc": "a container must have its own /proc unmasked (docker: --security-opt systempaths=unconfined)",
 }
 _PROBE_S: Final = 20.0
+_WORD: Final = "SETPOINT_TRIAL"
 _NAMESPACES: Final = ("pid", "mnt", "net", "ipc", "uts", "user", "cgroup")
 _SCRIPT: Final = (
     'for n in "$@"; do echo "ns $n $(readlink /proc/self/ns/$n)"; done; '
@@ -148,7 +149,7 @@ def _try_out(jail: BwrapJail, quarters: Quarters) -> str:
     try:
         env = {"PATH": "/usr/bin:/bin"}
         argv = ("/bin/sh", "-c", _SCRIPT, "probe", *_NAMESPACES)
-        said, complaint = jail.run(Place(workspace, quarters.uid), argv, env).communicate(_PROBE_S)
+        said, complaint = jail.run(Place(workspace, quarters.uid), argv, env, _WORD).communicate(_PROBE_S)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     if complaint.startswith("bwrap:"):

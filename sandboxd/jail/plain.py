@@ -62,4 +62,5 @@ class PlainJail:
             pass_fds=pass_fds,
             cwd=str(place.workspace),
             sweep=sweep,
+            word=f"{self._marker}={mine}",
         )

@@ -85,6 +85,7 @@ class Process:
     """A running step. Call ``release`` once, then ``wait``; ``kill`` any time. ``stdout`` and ``stderr`` are pipe ends.
 
     ``status_fd`` is bubblewrap's status pipe, None for a plain command; ``sweep`` kills what a plain command left.
+    ``word`` is what its processes can be found by, with ``marked``: no other step's have it.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class Process:
         status_fd: int | None = None,
         pass_fds: Sequence[int] = (),
         sweep: Callable[[], None] = lambda: None,
+        word: str = "",
     ) -> None:
+        self.word = word
         gate, self._gate = os.pipe()
         script = gate_script(limit_processes=limit_processes)
         # Only without an environment of the tenant's, which would reach a program that still runs as root.

@@ -56,11 +56,14 @@ def inspect(asset_name: str, named: str | None, limit: int, changed_only: bool) 
 
 
 def explained(entry: dict[str, Any]) -> str:
-    """Return why an entry ended as it did; where conditions had no answer, with what the first of them said."""
+    """Return why an entry ended as it did; what had no answer, or does not hold, is named with what it said."""
     reason = str(entry.get("reason", ""))
-    silent = (one for one in entry.get("conditions", []) if one.get("after") == "unknown" and one.get("reason"))
-    first = next(silent, None) if reason == "unknown" else None
-    return reason if first is None else f"{reason}: {first['name']}: {first['reason']}"
+    wanted = "unknown" if reason == "unknown" else "drifted" if entry.get("verdict") == "drifted" else None
+    said = (one for one in entry.get("conditions", []) if wanted and one.get("after") == wanted and one.get("reason"))
+    first = next(said, None)
+    if first is None:
+        return reason
+    return f"{reason}: {first['name']}: {first['reason']}" if reason else f"{first['name']}: {first['reason']}"
 
 
 def compared(entry: dict[str, Any], changed_only: bool) -> dict[str, Any]:

@@ -113,6 +113,10 @@ class Bench:
                 yield from self._host.change(_WAIT_S)
         return None
 
+    def ask_again(self) -> None:
+        """Have the next use fence anew: what was said of the runs may be older than what is asked about."""
+        self._fenced = None
+
     def learn(self, until_s: float) -> Work:
         """Return what the place's host says of the session's runs; None when ``until_s`` comes first."""
         while (left_s := until_s - self._host.boottime_s()) > 0:

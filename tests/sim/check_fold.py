@@ -19,6 +19,7 @@ from tests.sim.story import Findings, Specs, Story
 
 _STANDING: Final = frozenset({"AssetSuspended", "AutoSyncOff", "NoSyncDefined"})
 _HOUR_US: Final = 3_600_000_000
+_CLOCKS_US: Final = 5_000_000
 
 
 Fold = Callable[[State, Event], State]
@@ -35,6 +36,7 @@ def folded(story: Story, *, shuffled: bool = False, fold: Fold = evolve) -> Stat
 def projection(story: Story) -> Findings:
     """I17: every stored row of the projection is what the fold of the whole log says."""
     state = folded(story)
+    yield from _alarm(story, state)
     stored = {name: doc for name, doc in story.docs.items() if name != SESSION_ROW}
     if stored.keys() != set(state.assets):
         yield f"the fold has {sorted(state.assets)}, the table {sorted(stored)}"
@@ -85,6 +87,16 @@ def rest(story: Story, owned: bool) -> Findings:
                 yield f"{name} is known Ready and {false} do not hold"
         elif not _STANDING & set(reasons) and not _looked_at(row):
             yield f"{name} is {row.state}, known {row.known}, owed {row.owed}, for {reasons}"
+
+
+def _alarm(story: Story, state: State) -> Findings:
+    """A session that sleeps is due no later than it has to do something again by itself."""
+    agendas = (state.looks, state.requested, *((state.directs,) if state.halted is None else ()))
+    due = min((entry[0] for agenda in agendas if (entry := agenda.first()) is not None), default=None)
+    if story.log[-1].type != "session.hibernated" or due is None:
+        return
+    if story.wake_at is None or story.wake_at > max(due, story.log[-1].at) + _CLOCKS_US:
+        yield f"it sleeps until {story.wake_at} and has to do something at {due}"
 
 
 def _looked_at(row: Seen) -> bool:

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from celld.cell.loop import Cell, _Hosted
+from celld.cell import snapshot
+from celld.cell.loop import Cell, _Hosted, is_idle
 from celld.core.decide import concluded, work_out
 from celld.core.evolve import evolve
 from celld.core.state import State, empty
@@ -24,7 +25,7 @@ from setpoint.contracts import cell as frames
 from setpoint.contracts import limits
 from setpoint.contracts.event import Event
 from tests.sim.items import of_decision
-from tests.sim.kernel import Expected, Future, Work
+from tests.sim.kernel import Expected, Future, TimedOut, Work
 from tests.sim.postgres import commands, reads
 from tests.sim.postgres.item import Item, decode
 from tests.sim.runs import Runs
@@ -36,6 +37,7 @@ _IDLE_TICK_US: Final = 1_000_000
 _RETRY_S: Final = 0.2
 _ENCODED_EVERY: Final = 32
 _FOLDED_TWICE: Final = 0.08
+_SNAPSHOT_SHARE: Final = 0.1
 
 
 class SessionGone(Expected):
@@ -56,6 +58,10 @@ class Defect(Expected):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+class Quiet:
+    """Nothing has come for a while."""
 
 
 class Inputs:
@@ -107,12 +113,23 @@ class Inputs:
         armed = self._armed
         self._host.kernel.at(wake_at - self._host.offset_us, lambda: self._host.scope.post(lambda: self._tick(armed)))
 
+    @property
+    def wake_at(self) -> int | None:
+        """Return the instant that is waited for."""
+        return self._wake_at
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing waits, as far as is known here."""
+        due = self._wake_at is not None and self._wake_at <= self._host.wall_us()
+        return not (self._facts or self._commands or self._look or due or self._stopped) and self._broken is None
+
     def _tick(self, armed: int) -> None:
         if armed == self._armed:
             self._changed.give()
 
     def next(self) -> Work:
-        """Wait for the next input; None after ``stop``."""
+        """Wait for the next input; None after ``stop``; Quiet when nothing comes for a while and sessions sleep."""
         while True:
             self._changed = Future()
             if self._broken is not None:
@@ -128,8 +145,13 @@ class Inputs:
             elif self._wake_at is not None and self._wake_at <= self._host.wall_us():
                 self._wake_at = None
                 return frames.Tick()
-            else:
+            elif self._host.rooms.quiet_s is None:
                 yield self._changed
+            else:
+                try:
+                    yield self._host.scope.within(self._changed, self._host.rooms.quiet_s)
+                except TimedOut:
+                    return Quiet()
 
     def _read_more(self) -> Work:
         self._look = False
@@ -219,18 +241,39 @@ class Life:
         """Tell whether a sync or a tool is open in the log."""
         return bool(self.facts._changing)
 
-    def run(self, release: Callable[[str, int], Work]) -> Work:
+    def run(self, release: Callable[[str, int, int | None], Work]) -> Work:
         """Live until the session is released (True) or is to be given away (False)."""
         yield 0.005
         yield from self._restore()
         self.inputs.again(frames.Owned(self._host.name, self._restarted))
         while (next_ := (yield from self.inputs.next())) is not None:
+            if isinstance(next_, Quiet):
+                if (yield from self._fell_asleep(release)):
+                    return True
+                continue
             yield from self._take(next_)
             if self._release is not None:
-                if (yield from release(self._release, self.head_seq)):
+                if (yield from release(self._release, self.head_seq, None)):
                     return True
                 self._release = None
                 self.inputs.look()
+        return False
+
+    def _fell_asleep(self, release: Callable[[str, int, int | None], Work]) -> Work:
+        """Hibernate when only a command, or a timer that is far enough away, has the session do something again."""
+        rooms, now, wake_at = self._rooms, self._host.wall_us(), self.inputs.wake_at
+        assert rooms.quiet_s is not None, "a session falls asleep where none does"
+        soon = wake_at is not None and wake_at < now + round(rooms.quiet_s * 1_000_000)
+        if soon or self.runs.busy or not self.inputs.empty or not is_idle(self.state()):
+            return False
+        if rooms.random.random() < _SNAPSHOT_SHARE:
+            state, session = self.state(), self._held.key.session
+            assert snapshot.decode(snapshot.encode(state), session) == state, "a snapshot is not what it was made of"
+        if (yield from release("hibernate", self.head_seq, wake_at)):
+            rooms.met["fell asleep"] += 1
+            return True
+        rooms.met["sleep raced by a command"] += 1
+        self.inputs.look()
         return False
 
     def close(self) -> None:

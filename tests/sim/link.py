@@ -20,6 +20,7 @@ from tests.sim.sandbox import SandboxHost
 _QUICK_S: Final = 0.001
 _NOTICE_S: Final = 2.0
 _RETRY_S: Final = 0.5
+_MARGIN_S: Final = 0.5
 
 
 class LinkDown(Expected):
@@ -54,6 +55,7 @@ class Link:
         self.sandbox, self.weather = sandbox, weather
         self.connected, self.era = False, 0
         self.kept_alive_s = 0.0
+        self._lets_in_until_s: dict[str, float] = {}
         self.readings = Readings()
         self.on_push: Callable[[run.StepDone | run.RunDone], object] = lambda frame: None
         self.on_change: Callable[[Link], object] = lambda link: None
@@ -123,6 +125,30 @@ class Link:
         """Move the orphan deadlines of these sessions' runs."""
         self._send(run.KeepAlive(token, sessions))
         self.kept_alive_s = seconds(self._kernel.now)
+
+    def sends_start(self, run_id: str, token_s_max: float) -> None:
+        """Note that a start goes out: it keeps alive, and may be let in while its token counts."""
+        self.kept_alive_s = seconds(self._kernel.now)
+        self._lets_in_until_s[run_id] = self.kept_alive_s + token_s_max + _MARGIN_S
+
+    def start_settled(self, run_id: str, but_until_s: float = 0.0) -> None:
+        """Note that an answer told what came of a start; what came of an earlier one is open until ``but_until_s``."""
+        if seconds(self._kernel.now) < but_until_s:
+            self._lets_in_until_s[run_id] = but_until_s
+        else:
+            self._lets_in_until_s.pop(run_id, None)
+
+    def lets_in_until_s(self, run_id: str) -> float:
+        """Return until when a start that was sent may be let in, 0 when nothing is known of one."""
+        return self._lets_in_until_s.get(run_id, 0.0)
+
+    def was_sent(self, run_id: str) -> bool:
+        """Tell whether a start was sent of which nobody knows what came of it."""
+        return run_id in self._lets_in_until_s
+
+    def may_come(self, run_id: str) -> bool:
+        """Tell whether such a start may still be let in, although the host does not know of it yet."""
+        return seconds(self._kernel.now) < self._lets_in_until_s.get(run_id, 0.0)
 
     def read_clock(self) -> Future:
         """Take a reading of the host's clock; nobody need wait for it."""

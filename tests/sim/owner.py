@@ -117,7 +117,7 @@ class Owner:
                 yield from self._after_death()
             elif life.passed_on is not None and not self._stop.done:
                 self._host.rooms.met["passed on"] += 1
-                yield from self._released("move", self._head_seq, life.passed_on)
+                yield from self._released("move", self._head_seq, target=life.passed_on)
                 return
             restarted = True
         yield from self._released("drain", self._head_seq)
@@ -138,14 +138,14 @@ class Owner:
             raise SessionGone(became.status)
         self._head_seq += len(events)
 
-    def _released(self, mode: Any, head_seq: int, target: str | None = None) -> Work:
+    def _released(self, mode: Any, head_seq: int, wake_at: int | None = None, target: str | None = None) -> Work:
         """Release the session; False when commands came in between."""
         key, epoch = self.held.key, self.held.epoch
         avoid = self._host.name if target is not None else None
         while True:
             try:
                 row = yield self._host.ask(
-                    ownership.release, key.tenant, key.session, *epoch, head_seq, mode, None, target, avoid
+                    ownership.release, key.tenant, key.session, *epoch, head_seq, mode, wake_at, target, avoid
                 )
             except Fault:
                 yield _RETRY_S

@@ -16,6 +16,7 @@ from tests.sim.projects import project, variant
 TENANT: Final = "0198c0de-0000-7000-8000-0000000000aa"
 CELL_HOSTS: Final = ("cell-1", "cell-2", "cell-3")
 SANDBOX_HOSTS: Final = ("sand-1", "sand-2")
+SLEEP: Final = "sleep"
 FAULTS_MIN: Final = 5
 
 
@@ -66,12 +67,14 @@ class Plan:
     offsets_us: tuple[int, ...]
     quality: float
     busy_s: float
+    quiet_s: float | None
+    """How long a session is quiet before it sleeps; None: no session sleeps in this schedule."""
     dropped: frozenset[str] = field(default_factory=frozenset)
 
     def labels(self) -> list[str]:
-        """Return the labels of what may be left out: faults, clients, then single acts."""
+        """Return the labels of what may be left out: sleep, faults, clients, then single acts."""
         acts = [act.label for acts in self.clients.values() for act in acts]
-        return [*(fault.label for fault in self.faults), *self.clients, *acts]
+        return [SLEEP, *(fault.label for fault in self.faults), *self.clients, *acts]
 
 
 def plan(seed: int, dropped: frozenset[str] = frozenset()) -> Plan:
@@ -97,6 +100,7 @@ def plan(seed: int, dropped: frozenset[str] = frozenset()) -> Plan:
         offsets,
         random.choice((1.0, 0.85, 0.6)),
         busy_s,
+        random.choice((None, None, 1.0, 4.0)) if SLEEP not in dropped else None,
         dropped,
     )
 

@@ -34,6 +34,11 @@ _QUIET_S_MAX: Final = 3000.0
 _CHUNK_S: Final = 10.0
 
 
+def is_asleep(tables: Tables, session: str) -> bool:
+    """Tell whether a session sleeps: the last that happened to it is that it was given up for want of work."""
+    return tables.events[TENANT, session][-1].type == "session.hibernated"
+
+
 @dataclass(slots=True)
 class History:
     """What a schedule leaves behind: the rows, what clients and commands saw, and what was met on the way."""
@@ -62,7 +67,7 @@ class Play:
         source = Random(f"{plan.seed} world")
         ground = Ground(kernel, quality=plan.quality)
         database = Database(kernel, Random(f"{plan.seed} database"))
-        rooms = self.rooms = Rooms(kernel, database, ground, source, refold_every=refold_every)
+        rooms = self.rooms = Rooms(kernel, database, ground, source, refold_every=refold_every, quiet_s=plan.quiet_s)
         for place, name in enumerate(SANDBOX_HOSTS):
             rooms.sandboxes[name] = SandboxHost(kernel, ground, name, 1_000_000.0 * (place + 1))
         for cell in CELL_HOSTS:
@@ -164,7 +169,10 @@ class Play:
             self.clients["operator"].now(session.session_id, "evaluate", {}, key)
 
     def _states(self) -> dict[str, State]:
-        """Return what the owners hold; a session without one, or with one that is not up to date, is missing."""
+        """Return what the owners hold; a session without one, or with one that is not up to date, is missing.
+
+        One that sleeps has no owner: its log ends with that.
+        """
         found: dict[str, State] = {}
         tables = self.rooms.database.tables
         for session in self.plan.sessions:
@@ -175,7 +183,10 @@ class Play:
                 for host in self.hosts.values()
                 for key, owner in host.owners.items()
             )
-            if state is not None and owned and (head.state == "closed" or state.head_seq == head.head_seq):
+            if state is None:
+                continue
+            asleep = is_asleep(tables, session.session_id) and state.head_seq == head.head_seq - 1
+            if asleep or (owned and (head.state == "closed" or state.head_seq == head.head_seq)):
                 found[session.session_id] = state
         return found
 

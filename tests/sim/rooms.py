@@ -38,6 +38,8 @@ class Rooms:
     refold_every: int = 4
     poll_s: float = 2.0
     """The pause between polls; really one second, and here longer still when no more faults are to come."""
+    quiet_s: float | None = None
+    """How long a session is quiet before it sleeps; None: never."""
     decisions: int = 0
     ids: int = 0
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _START_S_MAX: Final = 15.0
 _ASK_S_MAX: Final = 10.0
+_LOOK_S: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -37,12 +38,16 @@ class _Open:
 
 @dataclass(slots=True)
 class _Starting:
-    """A start that has not been answered. ``sent``: it may have begun to run, at the latest until ``until_s``."""
+    """A start that has not been answered. ``sent``: it may have begun to run, at the latest until ``until_s``.
+
+    ``lost_until_s``: until when a sending without an answer may be let in.
+    """
 
     task: Task | None = None
     frame: run.Start | None = None
     host: str = ""
     sent: bool = False
+    lost_until_s: float = 0.0
     until_s: float = math.inf
 
 
@@ -75,6 +80,11 @@ class Runs:
         for task in tasks:
             task.cancel()
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether a run may be alive, or an effect is under way."""
+        return bool(self._open or self._starting or any(not task.over for task in self._tasks))
+
     # Effects
 
     def materialize(self, effect: frames.Materialize) -> None:
@@ -98,13 +108,7 @@ class Runs:
 
     def cancel(self, effect: frames.CancelRun) -> None:
         """End a run, or its start if that was never sent."""
-        starting = self._starting.get(effect.execution_id)
-        if starting is not None and not starting.sent:
-            assert starting.task is not None
-            starting.task.cancel()
-            del self._starting[effect.execution_id]
-            self._push(frames.RunEnded(effect.execution_id, "cancelled"))
-        else:
+        if not self._withdrawn(effect.execution_id):
             self._spawn(self._cancel(effect.execution_id))
 
     # What the links tell
@@ -190,7 +194,8 @@ class Runs:
                 changes = any(step.kind != "condition" for step in effect.steps)
                 self._open[effect.execution_id] = _Open(changes, effect.orphan_timeout_s)
                 self.expected.add(effect.execution_id)
-                link.kept_alive_s, starting.sent = host.boottime_s(), True
+                link.sends_start(effect.execution_id, limits.LEASE_TTL_S)
+                starting.sent = True
             era = link.era
             answer = yield link.request(starting.frame, _START_S_MAX)
         except (LinkDown, TimedOut):
@@ -207,6 +212,7 @@ class Runs:
         What changes things keeps the session where it is, even when that host has come back with another ledger.
         """
         open_ = self._open.get(effect.execution_id)
+        starting.lost_until_s = link.lets_in_until_s(effect.execution_id)
         if starting.sent and open_ is not None and open_.changes_things:
             starting.until_s = self._over_s(link, effect.orphan_timeout_s)
 
@@ -235,14 +241,20 @@ class Runs:
         """Note that a start was refused; tell whether trying again is pointless."""
         starting = self._starting[run_id]
         frame, starting.frame = starting.frame, None
-        self._open.pop(run_id, None)
-        starting.sent, starting.until_s = False, math.inf
+        link = self._host.links.get(starting.host)
+        lost = refused.code == "no-capacity" and self._host.boottime_s() < starting.lost_until_s
+        if not lost:
+            self._open.pop(run_id, None)
+            starting.sent, starting.until_s = False, math.inf
+        if link is not None:
+            link.start_settled(run_id, starting.lost_until_s if lost else 0.0)
         if refused.code == "unknown-workspace" and frame is not None:
             self._bench.spoil(refused.code, starting.host, frame.spec.workspace_no)
         return refused.code not in ("stale-token", "unknown-workspace") and not refused.retry
 
     def _joined(self, effect: frames.StartRun, link: Link, era: int) -> None:
         """Note that a run's results come by this link; if that is lost already, find the run again."""
+        link.start_settled(effect.execution_id)
         open_ = self._open.get(effect.execution_id)
         if open_ is None:
             return
@@ -261,7 +273,7 @@ class Runs:
         self._spawn(self._recover(run_id, until_s))
 
     def _recover(self, run_id: str, until_s: float) -> Work:
-        said = yield from self._bench.learn(until_s)
+        said = yield from self._told(run_id, until_s)
         if said is None and (later_s := self._kept_alive_until_s(run_id)) > until_s:
             self._spawn(self._recover(run_id, later_s))  # it was reached, and kept alive, by others than this wait
             return
@@ -273,6 +285,20 @@ class Runs:
         if state not in ("running", "finished"):
             self._open.pop(run_id, None)
         self._push(frames.RunFound(run_id, state))
+
+    def _told(self, run_id: str, until_s: float) -> Work:
+        """Return what the host says of a run; that it never saw one counts once a start under way cannot come."""
+        while True:
+            place = self._facts.place
+            link = self._host.links.get(place.host) if place is not None else None
+            doubtful = link is not None and link.may_come(run_id)
+            if link is not None and link.was_sent(run_id):
+                self._bench.ask_again()
+            said = yield from self._bench.learn(until_s)
+            if said is None or not doubtful or said.runs.get(run_id, "never_seen") != "never_seen":
+                return said
+            self._host.rooms.met["never seen, and doubted"] += 1
+            yield _LOOK_S
 
     def _lost(self, run_id: str) -> None:
         """Tell that nobody will ever know what became of a run."""
@@ -322,15 +348,28 @@ class Runs:
                 return
             yield pause_s
 
+    def _withdrawn(self, run_id: str) -> bool:
+        """End a start that nobody can have got; False when there is none."""
+        starting = self._starting.get(run_id)
+        if starting is None or starting.sent:
+            return False
+        assert starting.task is not None
+        starting.task.cancel()
+        del self._starting[run_id]
+        self._push(frames.RunEnded(run_id, "cancelled"))
+        return True
+
     def _cancel(self, run_id: str) -> Work:
         key, epoch = self._held.key, self._held.epoch
         for pause_s in pauses():
-            starting = self._starting.get(run_id)
-            if starting is not None and starting.task is not None:
-                yield starting.task.ended
+            while run_id in self._starting:
+                if self._withdrawn(run_id):
+                    return
+                yield _LOOK_S
             if run_id not in self._open:
                 return
             link = (yield from self._bench.ready()).link
+            doubtful = link.may_come(run_id)
             frame = run.Cancel(link.next_id(), "", key.session, epoch, run_id)
             try:
                 answer = yield link.request(frame, _ASK_S_MAX)
@@ -339,7 +378,7 @@ class Runs:
             if isinstance(answer, run.Done):
                 return
             refused = self._bench.refusal(answer)
-            if refused is not None and refused.code == "unknown-run":
+            if refused is not None and refused.code == "unknown-run" and not doubtful:
                 self._open.pop(run_id, None)
                 self._push(frames.RunEnded(run_id, "cancelled"))
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from tests.sim.plan import plan
+from tests.sim.plan import SLEEP, plan
 from tests.sim.runner import Tally, one
 
 TRIES_MAX: Final = 300
@@ -46,6 +46,7 @@ def shrink(
 
     drawn = plan(seed)
     groups = (
+        [SLEEP] if drawn.quiet_s is not None else [],
         [fault.label for fault in drawn.faults],
         list(drawn.clients),
         [act.label for acts in drawn.clients.values() for act in acts],

@@ -30,6 +30,8 @@ POINTS: Final = (
     "passed on",
     "cancelled",
     "degraded",
+    "fell asleep",
+    "sleep raced by a command",
 )
 """What ``make sim`` asserts."""
 

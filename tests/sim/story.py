@@ -17,7 +17,7 @@ from setpoint.contracts.resource.model import CompiledAsset, CompiledSet, decode
 from tests.sim.client import Post
 from tests.sim.ground import Mark
 from tests.sim.plan import TENANT
-from tests.sim.play import History
+from tests.sim.play import History, is_asleep
 
 
 @dataclass(slots=True)
@@ -32,6 +32,8 @@ class Story:
     sets: dict[str, bytes]
     calm_at: int = 0
     ended_at: int = 0
+    wake_at: int | None = None
+    """When a session that nobody owns is due, by its row; None without one."""
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ def stories(history: History) -> Stories:
     for plan in history.plan.sessions:
         key = SessionKey(TENANT, plan.session_id)
         head = tables.heads[TENANT, plan.session_id]
-        if head.state == "closed" or head.owner_host is not None:
+        if head.state == "closed" or head.owner_host is not None or is_asleep(tables, plan.session_id):
             owners[plan.session_id] = head.owner_host
         sessions.append(
             Story(
@@ -69,6 +71,7 @@ def stories(history: History) -> Stories:
                 history.blobs,
                 history.calm_at,
                 history.ended_at,
+                wake.wake_at if (wake := tables.wakes.get((TENANT, key.session))) is not None else None,
             )
         )
     commands = {command_id: command.session for (_, command_id), command in tables.commands.items()}

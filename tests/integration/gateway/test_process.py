@@ -19,8 +19,8 @@ from gateway.store.database import DATABASE_S_MAX
 from tests.integration.gateway.owner import own
 from tests.integration.gateway.served import WAIT_S, Gateway, Tenant, new_tenant, problem, soon
 from tests.integration.gateway.test_events import seqs, stream
-from tests.integration.gateway.wire import Wire, wired
 from tests.integration.protocol.world import Session, world
+from tests.wire import Wire, wired
 
 TOOL = {"type": "tool", "payload": {"name": "echo", "args": {"text": "hi"}}}
 

@@ -24,3 +24,11 @@ def test_the_history_of_an_asset_says_which_condition_had_no_answer() -> None:
     assert explained({"reason": "unknown", "conditions": []}) == "unknown"
     assert explained({"reason": "superseded", "conditions": [UNKNOWN]}) == "superseded"
     assert explained({}) == ""
+
+
+def test_history_says_which_condition_drifted_and_what_it_said() -> None:
+    drifted = {"name": "fresh", "after": "drifted", "reason": "'test' exited with code 1"}
+    entry = {"verdict": "drifted", "conditions": [{"name": "there", "after": "ready"}, drifted]}
+    assert explained(entry) == "fresh: 'test' exited with code 1"
+    assert explained(entry | {"reason": "stage"}) == "stage: fresh: 'test' exited with code 1"
+    assert explained(entry | {"verdict": "ready"}) == ""
