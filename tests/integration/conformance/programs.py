@@ -112,7 +112,7 @@ class Author:
             self._renew: 8,
             self._bury: 6,
             self._break_lock: 4,
-            self._clean: 4,
+            self._clean: 3,
             self._create: 3,
             self._look: 5,
             self._snapshot: 4,
@@ -325,6 +325,7 @@ class Author:
             self.call("sandbox_gone", "s0", incarnation)
         if self.random.random() < 0.3:
             self.call("host_declare_dead", "s0", incarnation, "why")
+            self.call("sandbox_register", "s0", incarnation, self.id(), "at", {"slots": 1})
         self.call("sandboxes")
 
     def _order(self) -> None:
