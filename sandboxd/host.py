@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,7 +187,8 @@ class SandboxHost:
     async def _start_new(self, peer: Peer, frame: run.Start) -> None:
         """Start a run the ledger does not know; the session's lock is held."""
         spec, ledger = frame.spec, self._ledger.ledger
-        self._check_token(frame.token)
+        # Its owner counts it as over at the orphan deadline, and may be working elsewhere by then.
+        self._check_token(frame.token, spec.orphan_timeout_s)
         if self.draining:
             raise Refusal("draining", "this host is going away", retry=True)
         with self._room(spec.tenant):
@@ -287,8 +289,8 @@ class SandboxHost:
             if self._authority.owns(peer, session, epoch):
                 self._runner.keep_alive(session, frame.token.clock_s)
 
-    def _check_token(self, token: run.ClockToken) -> None:
-        if fault := admit.token_fault(token, self.me.token(), self._lease_ttl_s):
+    def _check_token(self, token: run.ClockToken, age_s_max: float = math.inf) -> None:
+        if fault := admit.token_fault(token, self.me.token(), min(self._lease_ttl_s, age_s_max)):
             raise Refusal("stale-token", fault)
 
     def _session(self, session: str) -> asyncio.Lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from celld.core import command, lock, project, runs, settle, workspace
+from celld.core.effect import orphan_timeout_s
 from celld.core.state import State
 from celld.core.turn import Turn
 from setpoint.contracts.cell import (
@@ -90,7 +91,7 @@ def _owned(turn: Turn, observed: Owned) -> None:
         return
     turn.emit("session.started", host=observed.host, restarted=observed.restarted)
     for run in turn.state.executions.values():
-        turn.effects.append(RecoverRun(run.id, run.at, run.settings.orphan_timeout_s))
+        turn.effects.append(RecoverRun(run.id, run.at, orphan_timeout_s(run)))
 
 
 def _workspace_effect(turn: Turn, before: State, observed: Input) -> None:

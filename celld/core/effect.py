@@ -47,8 +47,13 @@ def start_run(state: State, execution: Execution, *, seq_offset: int = 0, seq: i
         execution.asset,
         seq_offset,
         seq,
-        (execution.sync.orphan_timeout_s if execution.sync else None) or execution.settings.orphan_timeout_s,
+        orphan_timeout_s(execution),
     )
+
+
+def orphan_timeout_s(execution: Execution) -> float:
+    """Return how long an execution goes on without its owner: what its host was told, and what an owner waits for."""
+    return (execution.sync.orphan_timeout_s if execution.sync else None) or execution.settings.orphan_timeout_s
 
 
 def outline(state: State, execution: Execution) -> list[dict[str, Any]]:

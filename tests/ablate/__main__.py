@@ -47,7 +47,7 @@ def main(wanted: Sequence[str]) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="setpoint-ablate-") as name:
         copy = Path(name)
-        _copy(copy)
+        copy_tree(copy)
         if _pytest(copy, sorted({one.test for one in chosen}), _ALL_S_MAX) != 0:
             print("these tests fail with every rule in its place: mend that first")
             return 1
@@ -77,7 +77,8 @@ def _row(copy: Path, one: Ablation) -> bool:
     return word.startswith("caught")
 
 
-def _copy(copy: Path) -> None:
+def copy_tree(copy: Path) -> None:
+    """Copy what is needed to run the tests into an empty directory."""
     for name in _COPIED:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):

@@ -17,10 +17,12 @@ from pathlib import Path
 import msgspec
 
 from tests.acceptance.harness import World
+from tests.chaos.ablate import ablate
 from tests.chaos.checker import CHECKS, violations
 from tests.chaos.collect import errors
 from tests.chaos.evidence import Evidence
 from tests.chaos.run import Result, one_run, wired
+from tests.chaos.scenes import SCENES
 from tests.chaos.tally import ENOUGH, WANTED, missing
 
 _TOLD_MAX = 40
@@ -34,7 +36,13 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=10)
     parser.add_argument("--keep", type=Path, help="keep the run there, failed or not (chaos-evidence: failed ones)")
     parser.add_argument("--judge", type=Path, help="judge the evidence in this directory and run nothing")
+    parser.add_argument("--scene", choices=SCENES, help="play this directed schedule and judge it")
+    parser.add_argument("--ablate", nargs="?", const="", metavar="NAME", help="play builds without a rule: all, or one")
     chosen = parser.parse_args()
+    if chosen.scene:
+        return report(SCENES[chosen.scene]())
+    if chosen.ablate is not None:
+        return ablate(chosen.ablate, say)
     if chosen.judge:
         return report([msgspec.json.decode(p.read_bytes(), type=Evidence) for p in chosen.judge.glob("*.evidence")])
     with wired() as parts:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tests.acceptance.harness import World, world
@@ -23,6 +24,8 @@ from tests.chaos.wire import Wires
 
 SIZE: Final = {"gateways": 2, "brokers": 2, "cell_hosts": 3, "sandbox_hosts": 2}
 _SECONDS_PER_KILL_MAX: Final = 6.0
+_CODE: Final = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+"""The daemons run the tree that this file is in, also when that is a patched copy."""
 Parts = tuple[World, Wires, Recorder]
 
 
@@ -39,10 +42,11 @@ class Result:
 
 
 @contextmanager
-def wired(ttl_s: float = LEASE_TTL_S, **size: int) -> Iterator[Parts]:
+def wired(ttl_s: float = LEASE_TTL_S, hibernate_s: float = 2.0, **size: int) -> Iterator[Parts]:
     """Run a stack with wires before the databases of its cell hosts and before its sandbox hosts, and a recorder."""
-    hosts = [f"{kind}{no}" for kind in ("celld", "sandboxd") for no in ("", "-2", "-3")]
-    extra = {host: {"SETPOINT_LEASE_TTL": f"{ttl_s:g}s", "SETPOINT_HIBERNATE_AFTER": "2s"} for host in hosts}
+    terms = _CODE | {"SETPOINT_LEASE_TTL": f"{ttl_s:g}s", "SETPOINT_HIBERNATE_AFTER": f"{hibernate_s:g}s"}
+    kinds = {"gateway": _CODE, "broker": _CODE, "celld": terms, "sandboxd": terms}
+    extra = {f"{kind}{no}": given for kind, given in kinds.items() for no in ("", "-2", "-3")}
     with world(extra=extra, **(SIZE | size)) as stack:
         wires, recorder = Wires(), Recorder(stack.root)
         try:

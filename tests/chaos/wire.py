@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 Direction = Literal["asked", "answered"]
 _BUFFER_BYTES: Final = 65_536
+_CHUNKS_MAX: Final = 64
 _START_S: Final = 10.0
 
 
@@ -45,6 +46,10 @@ class Wire:
         """End all connections; what was held is lost. New ones are served as before."""
         self._on_loop(self._cut)
 
+    def deliver(self) -> None:
+        """Let pass what was held of senders that are gone by now, and nothing else: a network that is slow."""
+        self._on_loop(self._deliver)
+
     def held_bytes(self) -> int:
         """Return how many bytes to the target are held now."""
         return sum(pipe.held for pipe in tuple(self._pipes) if pipe.direction == "asked")
@@ -70,6 +75,11 @@ class Wire:
         for pipe in self._pipes:
             pipe.gate(pipe.direction not in self._held)
 
+    def _deliver(self) -> None:
+        for pipe in self._pipes:
+            if pipe.ended:
+                pipe.gate(True)
+
     def _cut(self) -> None:
         for pipe in self._pipes:
             pipe.end()
@@ -94,7 +104,9 @@ class _Pipe:
     def __init__(self, direction: Direction, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         self.direction, self._source, self._sink = direction, source, sink
         self._open = asyncio.Event()
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_CHUNKS_MAX)
         self.held = 0
+        self.ended = False
 
     def gate(self, passes: bool) -> None:
         """Let bytes pass, or hold them."""
@@ -108,19 +120,32 @@ class _Pipe:
     async def run(self, passes: bool) -> None:
         """Copy until the source ends or the sink is gone."""
         self.gate(passes)
+        reading = asyncio.create_task(self._read())
         try:
-            while chunk := await self._source.read(_BUFFER_BYTES):
-                self.held += len(chunk)
+            while chunk := await self._chunks.get():
                 await self._open.wait()
                 self._sink.write(chunk)
                 await self._sink.drain()
                 self.held -= len(chunk)
-        except OSError:
-            pass  # either end went away: so does the other
-        finally:
             await self._open.wait()
+        except OSError:
+            pass  # the sink went away: so does the source
+        finally:
+            reading.cancel()
             with contextlib.suppress(OSError):
                 self._sink.close()
+
+    async def _read(self) -> None:
+        """Take in what comes, to the end, which is an empty chunk."""
+        chunk = b"begin"
+        while chunk:
+            try:
+                chunk = await self._source.read(_BUFFER_BYTES)
+            except OSError:
+                chunk = b""
+            self.held += len(chunk)
+            self.ended = not chunk
+            await self._chunks.put(chunk)
 
 
 class Wires:

@@ -162,7 +162,8 @@ class SandboxHost:
         spec = frame.spec
         assert not admit.spec_fault(spec), admit.spec_fault(spec)
         known = self.ledger.runs.get(spec.run_id)
-        if known is None and admit.token_fault(frame.token, self.token(), TOKEN_S_MAX):
+        age_s_max = min(TOKEN_S_MAX, spec.orphan_timeout_s)
+        if known is None and admit.token_fault(frame.token, self.token(), age_s_max):
             return self._refuse(frame, "stale-token")
         if known is None and (spec.session, spec.workspace_no) not in self.ledger.workspaces:
             return self._refuse(frame, "unknown-workspace")

@@ -155,6 +155,16 @@ async def test_a_run_is_killed_at_its_orphan_deadline_which_counts_from_the_toke
         assert (await peer.attach(spec.run_id)).state == "finished"
 
 
+async def test_a_start_that_comes_after_its_own_orphan_deadline_is_refused(host: Sandboxd) -> None:
+    async with cell(host) as peer:
+        old = await peer.token()
+        early = run.ClockToken(old.boot_id, old.ledger_id, old.incarnation, old.clock_s - 8.0)
+        spec = peer.spec(tool("touch", "began"), orphan_timeout_s=5.0)
+        refused = await peer.start(spec, early)
+        assert (refused.code, refused.detail) == ("stale-token", "the clock token is 8.0 s old; 5 s are allowed")
+        assert await peer.says("ls") == ""
+
+
 async def test_keep_alives_move_the_deadline_only_for_the_owner(host: Sandboxd) -> None:
     async with cell(host) as peer, cell(host, "cell-2", workspace=False) as stranger:
         token = await peer.token()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
 import pytest
 
 from celld.core.decide import decide
@@ -44,6 +45,17 @@ def test_a_new_owner_asks_for_every_open_run_and_starts_no_other_of_that_asset()
     decision = decide(world.state, Owned("other"), world.now)
     assert decision.effects == (RecoverRun(run.id, run.at, 600.0),)
     assert [event.type for event in decision.events] == ["session.started"]
+
+
+@pytest.mark.parametrize("orphan_timeout_s", [30.0, 21_600.0])
+def test_a_new_owner_waits_for_the_orphan_timeout_of_the_sync_that_is_open(orphan_timeout_s: float) -> None:
+    sync = pair().sync
+    assert sync is not None
+    patient = msgspec.structs.replace(pair(), sync=msgspec.structs.replace(sync, orphan_timeout_s=orphan_timeout_s))
+    world = World(project(asset("a", pairs=[patient])))
+    world.run(4)
+    (run,) = world.state.executions.values()
+    assert decide(world.state, Owned("other"), world.now).effects == (RecoverRun(run.id, run.at, orphan_timeout_s),)
 
 
 def test_ready_assets_stay_ready_and_are_not_looked_at_again() -> None:
