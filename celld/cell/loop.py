@@ -171,7 +171,7 @@ def serve(pipe: socket.socket, label: str) -> None:
     """Serve the pipe until celld closes it. Raises what the core raises, ReplayFailed for a log that does not fold."""
     cell = Cell()
     pipe.sendall(wire.encode(Hello(label, PROTOCOL, snapshot.VERSION, os.getpid())))
-    while (content := wire.read(pipe)) is not None:
+    for content in wire.frames(pipe):
         answer = cell.take(_unpack(content))
         if answer is not None:
             pipe.sendall(wire.encode(answer))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from setpoint.contracts import codec, limits
@@ -19,6 +20,7 @@ EXIT_REPLAY: Final = 71
 """Exit code of a cell that could not fold the log it was given."""
 
 _LENGTH: Final = struct.Struct(">I")
+_PIECE_BYTES: Final = 64 * 1024
 
 
 def encode(frame: object) -> bytes:
@@ -42,7 +44,7 @@ class Splitter:
         """Take bytes in and return every frame they complete, without its length. Raises FrameRefused."""
         rest = self._rest
         rest += content
-        frames: list[bytes] = []
+        found: list[bytes] = []
         start = 0
         while len(rest) - start >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(rest, start)
@@ -50,34 +52,22 @@ class Splitter:
             end = start + _LENGTH.size + size
             if len(rest) < end:
                 break
-            frames.append(bytes(rest[start + _LENGTH.size : end]))
+            found.append(bytes(rest[start + _LENGTH.size : end]))
             start = end
         del rest[:start]
-        return frames
+        return found
 
 
-def read(pipe: socket.socket) -> bytes | None:
-    """Read one frame from a blocking socket; None when the other end is gone. Raises FrameRefused."""
-    head = _exactly(pipe, _LENGTH.size)
-    if head is None:
-        return None
-    (size,) = _LENGTH.unpack(head)
-    _check(size)
-    return _exactly(pipe, size)
+def frames(pipe: socket.socket) -> Iterator[bytes]:
+    """Yield the frames that come through a blocking socket until the other end is gone. Raises FrameRefused.
+
+    Whatever has arrived is taken at once: a call for each length and each frame costs as much as the frames themselves.
+    """
+    splitter = Splitter()
+    while content := pipe.recv(_PIECE_BYTES):
+        yield from splitter.feed(content)
 
 
 def _check(size: int) -> None:
     if size > limits.CELL_FRAME_BYTES_MAX:
         raise FrameRefused(f"a frame of {size} bytes")
-
-
-def _exactly(pipe: socket.socket, size: int) -> bytes | None:
-    content = bytearray(size)
-    view = memoryview(content)
-    done = 0
-    while done < size:
-        got = pipe.recv_into(view[done:])
-        if got == 0:
-            return None
-        done += got
-    return bytes(content)

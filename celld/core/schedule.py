@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from celld.core import timer
-from celld.core.lineage import trace
+from celld.core.lineage import Lineage, trace
 from celld.core.state import Asset, Look, State
 from celld.core.table import Agenda, Entry, Table
 from setpoint.contracts.resource.model import Condition, Pair
@@ -170,7 +170,7 @@ def rebuild(
     for name in lineage.order:
         asset = by_name[name]
         unclear = sum(upstream not in solid for upstream in asset.spec.upstreams)
-        restless = lineage.first(name, busy) if _waits_for_quiet(asset) else None
+        restless = _still_restless(lineage, asset, busy) if _waits_for_quiet(asset) else None
         if (unclear, restless) != (asset.unclear, asset.restless):
             asset = by_name[name] = replace(asset, unclear=unclear, restless=restless)
         if is_solid(asset):
@@ -195,6 +195,14 @@ def rebuild(
 
 def _waits_for_quiet(asset: Asset) -> bool:
     return asset.direct is not None and is_patient(asset)
+
+
+def _still_restless(lineage: Lineage, asset: Asset, busy: int) -> str:
+    """Return which busy asset above keeps the trigger waiting: the one that is noted, for as long as it does."""
+    noted = asset.restless
+    if noted and noted in lineage.places and lineage.above[asset.name] & lineage.bit(noted) & busy:
+        return noted
+    return lineage.first(asset.name, busy)
 
 
 def _quiet_waits(assets: Iterable[Asset]) -> Table[Agenda]:

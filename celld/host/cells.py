@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import deque
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from celld.cell import wire
 from celld.host.zygote import Forked, Zygote
@@ -23,6 +24,7 @@ DECIDE_S_MAX: Final = 30.0
 
 RESTORE_S_MAX: Final = 120.0
 _EXIT_S: Final = 1.0
+_ANSWERS_MAX: Final = 16
 _unpack: Final = Unpacker(frames.FromCell)
 
 
@@ -35,12 +37,14 @@ class CellDied(Exception):
 
 
 class _Pipe(asyncio.Protocol):
-    """The bytes of one pipe as frames; what is awaited is one future at a time."""
+    """The bytes of one pipe as frames. One task at a time awaits ``news``: an answer, or that the pipe is gone."""
 
     def __init__(self) -> None:
         self._splitter = wire.Splitter()
-        self.answers: asyncio.Queue[frames.FromCell] = asyncio.Queue(16)
+        self.answers: deque[frames.FromCell] = deque()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._news: asyncio.Future[None] | None = None
+        self._waiting = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
         self.transport: asyncio.Transport | None = None
@@ -52,10 +56,13 @@ class _Pipe(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for content in self._splitter.feed(data):
-                self.answers.put_nowait(_unpack(content))
-        except (FrameRefused, asyncio.QueueFull):  # a cell that does not keep to the protocol is a dead cell
+                self.answers.append(_unpack(content))
+            if len(self.answers) > _ANSWERS_MAX:
+                raise FrameRefused("it says more than it is asked")
+        except FrameRefused:  # a cell that does not keep to the protocol is a dead cell
             if self.transport is not None:
                 self.transport.abort()
+        self._tell()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -67,6 +74,32 @@ class _Pipe(asyncio.Protocol):
         self._writable.set()
         if not self.lost.done():
             self.lost.set_result(None)
+        self._tell()
+
+    async def news(self) -> None:
+        """Wait until something has arrived, or the pipe is gone."""
+        self._news = asyncio.get_running_loop().create_future()
+        await self._news
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def write(self, content: bytes, *, soon: bool = False) -> None:
+        """Write, after all that waits; ``soon``: in this turn of the loop, with what may follow it.
+
+        Most decisions are followed by the next input at once: two frames in one write wake the cell once.
+        """
+        if not self._waiting and soon:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting += content
+        if not soon:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting and self.transport is not None and not self.lost.done():
+            self.transport.write(bytes(self._waiting))
+        self._waiting.clear()
 
     async def writable(self) -> None:
         """Wait until the pipe takes more."""
@@ -141,11 +174,11 @@ class Cell:
 
     def committed(self, first_seq: int, at: int, epoch: tuple[int, int]) -> None:
         """Tell the cell that its last decision is in the log."""
-        self._write(frames.Committed(self._session, self._input_no, first_seq, at, epoch))
+        self._write(frames.Committed(self._session, self._input_no, first_seq, at, epoch), soon=True)
 
     def aborted(self, reason: str, detail: str = "") -> None:
         """Tell the cell that its last decision was not written."""
-        self._write(frames.Aborted(self._session, self._input_no, reason, detail))
+        self._write(frames.Aborted(self._session, self._input_no, reason, detail), soon=True)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -165,21 +198,19 @@ class Cell:
         await asyncio.wait({self._exited}, timeout=_EXIT_S)
         return CellDied(self._exited.result() if self._exited.done() else None, why)
 
-    def _write(self, frame: frames.ToCell) -> None:
-        if self._pipe.transport is not None and not self.lost.done():
-            self._pipe.transport.write(wire.encode(frame))
+    def _write(self, frame: frames.ToCell, *, soon: bool = False) -> None:
+        self._pipe.write(wire.encode(frame), soon=soon)
 
     async def _answer(self, within_s: float) -> frames.FromCell:
         """Wait for the next frame of the cell; a cell that is gone or hangs is a CellDied."""
-        getting = asyncio.ensure_future(self._pipe.answers.get())
+        pipe = self._pipe
         try:
-            both: set[asyncio.Future[Any]] = {getting, self.lost}
-            await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                return getting.result()
-            if not self.lost.done():
-                self.kill()
-                raise await self.death(f"no answer within {within_s:g} s")
-            raise await self.death()
-        finally:
-            getting.cancel()
+            async with asyncio.timeout(within_s):
+                while not pipe.answers and not pipe.lost.done():
+                    await pipe.news()
+        except TimeoutError:
+            self.kill()
+            raise await self.death(f"no answer within {within_s:g} s") from None
+        if pipe.answers:
+            return pipe.answers.popleft()
+        raise await self.death()

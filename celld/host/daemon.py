@@ -197,7 +197,7 @@ async def _open_pool(dsn: str) -> door.Pool:
     said = False
     while True:
         try:
-            return await door.open_pool(dsn, role_check=_ROLE, size=_POOL_SIZE)
+            return await door.open_pool(dsn, role_check=_ROLE, size=_POOL_SIZE, cached=True)
         except outcome.Fault as error:
             if not said:
                 runtime.log().warning("celld waits for the database", why=str(error)[:200])

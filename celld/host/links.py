@@ -31,7 +31,7 @@ _RELAYS_MAX: Final = 64
 
 
 class Gateways:
-    """The connected gateways. ``moved`` tells them all of a new head, a few milliseconds of them in one frame."""
+    """The connected gateways. ``moved`` tells them all of a new head: the first at once, then a few ms in one frame."""
 
     def __init__(self) -> None:
         self._peers: set[pieces.Peer] = set()
@@ -47,21 +47,27 @@ class Gateways:
         self._peers.discard(peer)
 
     def moved(self, key: SessionKey, head_seq: int) -> None:
-        """Tell every gateway, soon."""
+        """Tell every gateway: now when nothing was told for a moment, else with whatever else moves meanwhile."""
         if not self._peers:
             return
         self._heads[key] = head_seq
         if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(_MOVED_PAUSE_S, self._send)
+            self._send()
 
     def _send(self) -> None:
-        self._flush = None
+        self._flush = asyncio.get_running_loop().call_later(_MOVED_PAUSE_S, self._rest)
         heads = [(key.tenant, key.session, seq) for key, seq in self._heads.items()]
         self._heads.clear()
         for start in range(0, len(heads), _MOVED_MAX):
             frame = hint.Moved(tuple(heads[start : start + _MOVED_MAX]))
             for peer in list(self._peers):
                 peer.send(frame)
+
+    def _rest(self) -> None:
+        """Tell what has moved since, or let the next one go at once."""
+        self._flush = None
+        if self._heads:
+            self._send()
 
 
 class Relay:

@@ -58,7 +58,7 @@ class Committer:
     def __init__(self, pool: door.Pool, workers: int = 2) -> None:
         self._pool, self._workers = pool, workers
         self._queue: deque[_Waiting] = deque()
-        self._filled = asyncio.Condition()
+        self._filled = asyncio.Event()
         self._sessions: set[SessionKey] = set()
 
     async def commit(self, item: Item) -> Outcome:
@@ -66,11 +66,9 @@ class Committer:
         assert item.key not in self._sessions, "a session is in at most one open batch"
         waiting = _Waiting(item, asyncio.get_running_loop().create_future())
         self._sessions.add(item.key)
-        waiting.done.add_done_callback(lambda _: self._sessions.discard(item.key))
         self._queue.append(waiting)
-        async with self._filled:
-            self._filled.notify()
-        return await asyncio.shield(waiting.done)  # a waiter that goes away takes nothing back: it may be in the log
+        self._filled.set()
+        return await waiting.done  # a waiter that goes away takes nothing back: it may be in the log
 
     async def run(self) -> None:
         """Commit what is handed in, until cancelled."""
@@ -80,9 +78,10 @@ class Committer:
 
     async def _work(self) -> None:
         while True:
-            async with self._filled:
-                await self._filled.wait_for(lambda: self._queue)
+            await self._filled.wait()
             batch = take_batch(self._queue, lambda waiting: len(waiting.item.body))
+            if not self._queue:
+                self._filled.clear()
             if batch:
                 BATCH_ITEMS.observe(len(batch))
                 await self._settle(batch)
@@ -93,12 +92,18 @@ class Committer:
             outcomes = await self._append([waiting.item for waiting in batch])
         except outcome.BadInput as error:
             if len(batch) == 1:
-                batch[0].done.set_result(Outcome("rejected", 0, str(error)))
+                self._tell(batch[0], Outcome("rejected", 0, str(error)))
                 return
             for half in halves(batch):
                 await self._settle(half)
             return
         for waiting, became in zip(batch, outcomes, strict=True):
+            self._tell(waiting, became)
+
+    def _tell(self, waiting: _Waiting, became: Outcome) -> None:
+        """Answer whoever still waits; from now on the session may hand in its next item."""
+        self._sessions.discard(waiting.item.key)
+        if not waiting.done.done():
             waiting.done.set_result(became)
 
     async def _append(self, items: Sequence[Item]) -> list[Outcome]:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from celld.plane.key import Epoch, SessionKey
 from setpoint.contracts import codec, limits
 from setpoint.contracts.cell import AssetDoc, Decision, LockChange
 from setpoint.contracts.event import COMMAND_ENDS, NewEvent
+
+_NUL: Final = rb"\u0000"
+"""A NUL as JSON says it; also what ends a text that speaks of one."""
 
 
 class Unwritable(Exception):
@@ -50,23 +55,34 @@ def build(key: SessionKey, epoch: Epoch, head_seq: int, batch_id: str, at: int, 
         "give": [_lock(change) for change in decision.gives],
     }
     body |= _moves(events)
-    fault = codec.unstorable(body)
-    if fault is not None:
+    return Item(key, _storable(body), len(events), head_seq + len(events))
+
+
+def _storable(body: dict[str, Any]) -> bytes:
+    """Encode an item. Raises Unwritable for what Postgres cannot hold; only a text that looks like it is read again."""
+    try:
+        content = codec.canonical_json(body)
+    except UnicodeEncodeError as error:
+        raise Unwritable("a text in the decision holds a lone surrogate") from error
+    if _NUL in content and (fault := codec.unstorable(msgspec.json.decode(content))):
         raise Unwritable(f"a text in the decision holds {fault}")
-    return Item(key, codec.canonical_json(body), len(events), head_seq + len(events))
+    return content
 
 
 def _event(event: NewEvent, at: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"type": event.type, "v": event.v, "at": at, "data": event.data}
-    for name in ("command_id", "asset", "execution_id"):
-        if getattr(event, name) is not None:
-            row[name] = getattr(event, name)
     try:
-        size = len(codec.canonical_json(event.data))
+        data = codec.canonical_json(event.data)
     except UnicodeEncodeError as error:
         raise Unwritable(f"{event.type}: a text holds a lone surrogate") from error
-    if size > limits.EVENT_BYTES_MAX:
-        raise Unwritable(f"{event.type}: a payload of {size} bytes")
+    if len(data) > limits.EVENT_BYTES_MAX:
+        raise Unwritable(f"{event.type}: a payload of {len(data)} bytes")
+    row: dict[str, Any] = {"type": event.type, "v": event.v, "at": at, "data": msgspec.Raw(data)}
+    if event.command_id is not None:
+        row["command_id"] = event.command_id
+    if event.asset is not None:
+        row["asset"] = event.asset
+    if event.execution_id is not None:
+        row["execution_id"] = event.execution_id
     return row
 
 

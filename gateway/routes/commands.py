@@ -28,12 +28,14 @@ async def post(edge: Edge, request: web.Request) -> web.StreamResponse:
     if is_alias:
         body = admit.tenant_of_alias(body, who.tenant_id, who.tenant_name)
     sent = admit.read_as(body, shapes.PostCommand)
-    session = await sessions.one(edge.database, who.tenant_id, request.match_info["session"])
+    session_id = request.match_info["session"]
+    if sent.type == "apply" or not ids.is_uuid(session_id):  # else enqueue looks at the session, under its lock
+        session_id = (await sessions.one(edge.database, who.tenant_id, session_id)).id
     if sent.type == "apply":
         admitted, warnings = await admit_project(edge, who.tenant_id, sent.payload)
     else:
         admitted, warnings = admit.command(sent), ()
-    return await enqueue(edge, request, session.id, admitted, body, warnings)
+    return await enqueue(edge, request, session_id, admitted, body, warnings)
 
 
 async def enqueue(

@@ -51,10 +51,10 @@ async def page(database: Database, tenant_id: str, session_id: str, after: int, 
     """Return the events after a seq, oldest first, at most ``limit`` and about ``bytes_max`` bytes of them."""
 
     async def query(connection: door.Connection) -> Page:
-        head = await connection.fetchrow(_SQL["head"], tenant_id, session_id)
         rows = await connection.fetch(_SQL["page"], tenant_id, session_id, after, limit, bytes_max)
-        assert head is not None, "the caller has found the session, and sessions are never deleted"
-        return Page(tuple(_event(session_id, row) for row in rows), head["head_seq"], head["state"])
+        assert rows, "the caller has found the session, and sessions are never deleted"
+        found = tuple(_event(session_id, row) for row in rows if row["seq"] is not None)
+        return Page(found, rows[0]["head_seq"], rows[0]["state"])
 
     return await database.read(tenant_id, query)
 

@@ -1,14 +1,13 @@
 -- name: page
--- A page of the log, bounded in rows and in bytes; its first row always comes.
-SELECT seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data FROM (
-    SELECT p.*, sum(octet_length(p.data::text) + 256) OVER (ORDER BY p.seq) AS bytes FROM (
-        SELECT * FROM setpoint.events e WHERE e.tenant_id = $1 AND e.session_id = $2 AND e.seq > $3
-        ORDER BY e.seq LIMIT $4) p) q
-WHERE q.bytes <= $5 OR q.seq = $3 + 1 ORDER BY q.seq
-
--- name: head
--- Where the log ends, in the snapshot of the page beside it.
-SELECT head_seq, state FROM setpoint.session_heads WHERE tenant_id = $1 AND session_id = $2
+-- A page of the log, bounded in rows and in bytes, and where the log ends; the page's first row always comes. One
+-- statement, because a reader waits for it; a log with nothing more to read is one row without a seq.
+SELECT h.head_seq, h.state, q.* FROM setpoint.session_heads h LEFT JOIN LATERAL (
+    SELECT p.seq, p.at, p.epoch_inc, p.epoch, p.type, p.v, p.command_id, p.asset, p.execution_id, p.data FROM (
+        SELECT e.*, sum(octet_length(e.data::text) + 256) OVER (ORDER BY e.seq) AS bytes FROM (
+            SELECT * FROM setpoint.events x WHERE x.tenant_id = $1 AND x.session_id = $2 AND x.seq > $3
+            ORDER BY x.seq LIMIT $4) e) p
+    WHERE p.bytes <= $5 OR p.seq = $3 + 1) q ON true
+WHERE h.tenant_id = $1 AND h.session_id = $2 ORDER BY q.seq
 
 -- name: heads
 -- Of all sessions that clients of this process follow, at most once a second.

@@ -75,7 +75,7 @@ async def test_a_sleeping_session_says_so_last(api: httpx.AsyncClient, owner: Ow
     found = (await api.get(f"/v1/sessions/{session}/assets/a/explanation")).json()
     assert [one["code"] for one in found["reasons"]] == ["AutoSyncOff", "Sleeping"]
     assert (await api.get(f"/v1/sessions/{session}")).json()["state"] == "sleeping"
-    listed = (await api.get("/v1/sessions")).json()["items"]
+    listed = (await api.get("/v1/sessions", params={"limit": 500})).json()["items"]
     assert {one["state"] for one in listed if one["id"] == session} == {"sleeping"}
     await api.post(f"/v1/sessions/{session}/commands", json={"type": "evaluate", "payload": {}})
     assert (await api.get(f"/v1/sessions/{session}")).json()["state"] == "open", "a command waits: it is to wake"

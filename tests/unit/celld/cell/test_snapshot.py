@@ -10,6 +10,7 @@ from celld.cell.loop import Cell
 from celld.core.state import State, empty
 from setpoint.contracts import cell as frames
 from setpoint.contracts.event import Event
+from tests.sim.world import World, asset, project
 
 SESSION = "01a00000-0000-7000-8000-000000000001"
 EPOCH = (1, 1)
@@ -56,6 +57,19 @@ def test_a_state_that_cannot_be_written_down_has_no_snapshot() -> None:
         snapshot.encode(replace(empty(SESSION), execution_no=1 << 70))
     with pytest.raises(snapshot.SnapshotRefused):
         snapshot.encode(replace(empty(SESSION), closing="\ud800"))
+
+
+def test_what_a_trigger_waits_for_is_the_same_in_a_snapshot_when_more_has_begun_to_move() -> None:
+    world = World(project(asset("a"), asset("b"), asset("c", "a", "b", upstream_policy="all")), all_ready=True)
+    world.sync_s["b"] = 100.0
+    world.run(5)
+    world.command("sync", {"select": ["b"]})
+    world.command("sync", {"select": ["a"]})
+    world.run(15)
+    world.command("sync", {"select": ["a"]})
+    world.run(2)
+    assert world.state.assets["c"].restless == "b"
+    assert snapshot.decode(snapshot.encode(world.state), world.state.session_id) == world.state
 
 
 def test_an_open_decision_is_in_no_snapshot() -> None:

@@ -37,6 +37,17 @@ def test_a_blocking_reader_reads_whole_frames_and_then_the_end() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         with ours:
-            ours.sendall(wire.encode(frames.Drop("a")) + wire.encode(frames.Drop("b"))[:-1])
-            assert unpack(wire.read(theirs) or b"") == frames.Drop("a")
-        assert wire.read(theirs) is None, "a frame that never became whole is the end"
+            ours.sendall(
+                wire.encode(frames.Drop("a")) + wire.encode(frames.Drop("b")) + wire.encode(frames.Drop("c"))[:-1]
+            )
+        found = [unpack(content) for content in wire.frames(theirs)]
+    assert found == [frames.Drop("a"), frames.Drop("b")], "a frame that never became whole is the end"
+
+
+def test_a_blocking_reader_hands_out_what_has_come_before_it_waits_for_more() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, ours:
+        reader = wire.frames(theirs)
+        for name in ("a", "b"):
+            ours.sendall(wire.encode(frames.Drop(name)))
+            assert unpack(next(reader)) == frames.Drop(name)

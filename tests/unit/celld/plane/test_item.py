@@ -97,3 +97,8 @@ def test_what_the_database_would_refuse_is_not_sent(events: tuple[NewEvent, ...]
 def test_a_text_that_cannot_be_stored_is_found_in_the_projection_too() -> None:
     with pytest.raises(Unwritable):
         made(NewEvent("halt.ended"), assets=(AssetDoc("a", {"reason": "\x00"}),))
+
+
+def test_a_text_that_speaks_of_a_nul_is_storable() -> None:
+    event = NewEvent("halt.started", {"reason": "a \\u0000 in JSON", "who": "\\"})
+    assert made(event)["events"][0]["data"] == {"reason": "a \\u0000 in JSON", "who": "\\"}
