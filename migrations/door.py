@@ -106,7 +106,8 @@ class Pool:
             raise
         finally:
             # A connection that cannot be given back is cut by the driver; what was done on it stands all the same.
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            lost = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+            with contextlib.suppress(*lost):
                 await self._raw.release(raw)
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:

@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=40, help="end after so many SIGKILLs")
-    parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--sessions", type=int, default=16)
     parser.add_argument("--keep", type=Path, help="keep the run there, failed or not (chaos-evidence: failed ones)")
     parser.add_argument("--judge", type=Path, help="judge the evidence in this directory and run nothing")
     parser.add_argument("--scene", choices=SCENES, help="play this directed schedule and judge it")

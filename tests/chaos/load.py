@@ -32,10 +32,10 @@ _WEIGHTS = {
     "cancel": 1,
     "cancel-last": 2,
     "suspend": 1,
-    "resume": 2,
+    "resume": 4,
     "halt": 1,
-    "unhalt": 6,
-    "echo": 10,
+    "unhalt": 14,
+    "echo": 6,
 }
 
 
@@ -65,8 +65,8 @@ class Tenant:
         self._rng = random.Random(seed)
         self._gateways = [Client(server, api_key) for server in servers]
         self._pause = threading.Event()
-        self.sync_s = self._rng.choice((0.1, 0.5, 1.5, 3.0, 6.0))
-        self.pause_s_max = 0.4
+        self.sync_s = self._rng.choice((0.5, 1.0, 2.0, 4.0))
+        self.pause_s_max = 0.3
         self._no = 0
         self._turn = 0
         self.posts: list[Post] = []
@@ -96,7 +96,7 @@ class Tenant:
             case "echo":
                 self.post("echo", "tool", {"name": "echo", "args": {"text": self.seed}})
             case "apply":
-                self.apply(self._no, self._rng.choice(("1s", "1s", "1s", "2s")), self._rng.choice((4, 4, 4, 3, 2)))
+                self.apply(self._no, self._rng.choice(("3s", "5s", "8s")), self._rng.choice((4, 4, 4, 3, 2)))
             case "cancel":
                 self.post("cancel", "cancel", {"asset": name})
             case "cancel-last" if self.posts and self.posts[-1].command_ids:
@@ -208,7 +208,7 @@ class Visitor:
             tenant = Tenant(self._servers, self._api_key, "", name)
             tenant.session = tenant.create(name)
             self.tenants.append(tenant)
-            tenant.apply(0, "1s", 2)
+            tenant.apply(0, "2s", 2)
             for _ in range(self._rng.randint(0, 3)):
                 tenant.mark()
                 stop.wait(self._rng.uniform(0.0, 1.5))

@@ -25,7 +25,7 @@ from tests.chaos.schedule import BUSIEST, KILLS, LEASE_TTL_S, Fault
 from tests.chaos.wire import Wires
 
 _HEAL_S: Final = 90.0
-_TRAPPED_S: Final = LEASE_TTL_S + 1.0
+_TRAPPED_S: Final = LEASE_TTL_S + 2.5
 
 
 class Nemesis:
@@ -185,10 +185,17 @@ class Nemesis:
         return True
 
     def _part(self, fault: Fault) -> bool:
+        if fault.target.startswith("celld") and not self._others(fault.target):
+            return False  # what is held is to come late: after somebody else took over
         wire = self._wires.named[fault.target]
         wire.hold()
         self._later(self._now_s() + fault.lasts_s, wire.release)
         return True
+
+    def _others(self, name: str) -> list[str]:
+        """Return the cell hosts that could take over from one: they run, and reach the database."""
+        hosts = {host: daemon.pid for host, daemon in self._world.stack.daemons.items() if host.startswith("celld")}
+        return [host for host, pid in hosts.items() if host != name and pid and not self._wires.named[host].held]
 
     def _backend(self, fault: Fault) -> int | None:
         cluster = self._world.stack.cluster

@@ -76,7 +76,7 @@ def one_run(parts: Parts, seed: int, kills: int, sessions: int, say: Callable[[s
     followers = [Follower(servers, key, session) for session in ids]
     visitor = Visitor(servers, key, f"v{seed}")
     for tenant in tenants:
-        tenant.apply(0, "1s", 4)
+        tenant.apply(0, "5s", 4)
     stop, stop_reading = threading.Event(), threading.Event()
     clients: list[Tenant | Visitor] = [*tenants, visitor]
     working = [threading.Thread(target=who.work, args=(stop,), daemon=True) for who in clients]

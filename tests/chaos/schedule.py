@@ -75,12 +75,12 @@ def schedule(seed: int, names: Sequence[str]) -> Iterator[Fault]:
         (6, lambda: ("cell", BUSIEST, 0.0)),
         (2, lambda: ("zygote", rng.choice(celld), 0.2)),
         (1, lambda: ("postgres", "postgres", rng.uniform(0.0, 2.0))),
-        (2, lambda: ("freeze", BUSIEST, LEASE_TTL_S + rng.uniform(1.5, 3.0))),
+        (3, lambda: ("freeze", BUSIEST, LEASE_TTL_S + rng.uniform(2.0, 4.0))),
         (2, lambda: ("freeze", rng.choice([*sandboxd, *gateways, *brokers]), rng.uniform(0.5, 5.0))),
         (2, lambda: ("cut", rng.choice(_ROLES), 0.0)),
         (2, lambda: ("stall", rng.choice(_ROLES), rng.uniform(0.5, 6.0))),
         (5, lambda: ("deaf", BUSIEST, rng.uniform(0.1, 0.5))),
-        (2, lambda: ("apart", BUSIEST, LEASE_TTL_S + rng.uniform(2.0, 4.0))),
+        (4, lambda: ("apart", BUSIEST, LEASE_TTL_S + rng.uniform(3.0, 6.0))),
         (1, lambda: ("apart", rng.choice(sandboxd), rng.uniform(0.5, 6.0))),
     ]
     weights = [weight for weight, _ in kinds]

@@ -50,6 +50,11 @@ class Wire:
         """Let pass what was held of senders that are gone by now, and nothing else: a network that is slow."""
         self._on_loop(self._deliver)
 
+    @property
+    def held(self) -> bool:
+        """Tell whether any direction is held now."""
+        return bool(self._held)
+
     def held_bytes(self) -> int:
         """Return how many bytes to the target are held now."""
         return sum(pipe.held for pipe in tuple(self._pipes) if pipe.direction == "asked")

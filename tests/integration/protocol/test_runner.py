@@ -193,3 +193,12 @@ async def test_the_command_line(database: Database) -> None:
     assert bad.returncode == 1 and "Traceback" not in bad.stderr
     unset = await run("up", SETPOINT_DATABASE_URL="")
     assert unset.returncode == 2 and "SETPOINT_DATABASE_URL" in unset.stderr
+
+
+async def test_a_connection_that_ends_while_it_is_given_back_takes_nothing_back(database: Database) -> None:
+    pool = await open_pool(database.dsn("setpoint_celld"), size=1)
+    borrowed = pool.connection()
+    connection = await borrowed.__aenter__()
+    assert await connection.fetchval("SELECT 1") == 1
+    asyncio.get_running_loop().call_soon(pool.cut)  # comes between the giving back and its being carried out
+    await borrowed.__aexit__(None, None, None)
