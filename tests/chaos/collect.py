@@ -46,7 +46,7 @@ def rest(stack: World, session: str, *, closed: bool = False) -> str:
             return ""
         pause.wait(0.2)
     states = {name: (a["state"], a["known"], a["pending"], a["retry_at"]) for name, a in assets.items()}
-    return f"session {session} does not come to rest: it stands still for {QUIET_S:g} s, or goes on for {_REST_S_MAX:g} s: head {head}, {states}"
+    return f"session {session} does not come to rest: head {head}, {states}"
 
 
 def commands(stack: World, session: str) -> dict[str, str]:

@@ -25,8 +25,8 @@ _GIVE_UP_S = 180.0
 _BEAT_S = 0.25
 _WEIGHTS = {
     "drift": 8,
-    "sync": 4,
-    "evaluate": 3,
+    "sync": 2,
+    "evaluate": 2,
     "mark": 6,
     "apply": 2,
     "cancel": 1,
