@@ -19,6 +19,7 @@ from setpoint.contracts.command import (
     Evaluate,
     Halt,
     LockBroken,
+    Recover,
     Resume,
     Suspend,
     Sync,
@@ -72,6 +73,8 @@ def accept(turn: Turn, row: Delivered) -> None:
             if turn.state.halted is not None:
                 turn.emit("halt.ended", by="user")
             answer.end(turn, row.command_id, "succeeded")
+        case Recover():
+            raise AssertionError("a session that has a cell has not failed: _check refuses it")
         case LockBroken():
             answer.take(turn, row)
             lock.broken(turn, body)
@@ -80,6 +83,8 @@ def accept(turn: Turn, row: Delivered) -> None:
 
 def _check(turn: Turn, row: Delivered, body: Body) -> None:
     """Raise a Problem when a well-formed command cannot be taken in this state."""
+    if isinstance(body, Recover):
+        raise Problem("invalid-transition", "the session has not failed: there is nothing to recover")
     if (turn.state.closing is not None or turn.state.closed) and not isinstance(body, LockBroken):
         raise Problem("invalid-transition", "the session is closing")
     if len(canonical_json(row.payload)) > COMMAND_PAYLOAD_BYTES_MAX:

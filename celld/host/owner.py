@@ -17,7 +17,7 @@ from celld.host.deaths import Deaths
 from celld.host.inputs import Overflow
 from celld.host.life import CellWrong, InputRejected, Life, LogTruncated, LogUnfoldable, SessionFailed, SessionGone
 from celld.host.rooms import Rooms
-from celld.plane import item, log
+from celld.plane import inbox, item, log
 from celld.plane.key import Held
 from celld.plane.ownership import Mode
 from migrations import outcome
@@ -39,7 +39,7 @@ class Owner:
         self._skipped: frozenset[str] = frozenset()
         self._whole_log = False
         self._head_seq = held.head_seq
-        self._stop = asyncio.Event()
+        self._stop, self._looked = asyncio.Event(), asyncio.Event()
         self._life: Life | None = None
         self.resting: str | None = None
         """Why nothing is done with the session, None while it lives."""
@@ -51,12 +51,14 @@ class Owner:
 
     def look(self) -> None:
         """Look into the inbox: somebody says there is something."""
+        self._looked.set()
         if self._life is not None:
             self._life.inputs.look()
 
     def stop(self) -> None:
         """Give the session to another host at the next chance."""
         self._stop.set()
+        self._looked.set()
         if self._life is not None:
             self._life.inputs.stop()
 
@@ -105,7 +107,7 @@ class Owner:
         match ended:
             case LogTruncated():
                 runtime.log().error("log truncated: session quarantined", session=self.held.key.session, why=str(ended))
-                await self._rest(f"truncated: {ended}")
+                await self._rest(f"truncated: {ended}", recoverable=False)
             case SessionFailed():
                 self._say("session rests", why=str(ended))
                 await self._rest(str(ended))
@@ -198,10 +200,35 @@ class Owner:
                 self._rooms.moved(self.held.key, seq)
                 return True
 
-    async def _rest(self, why: str) -> None:
-        """Keep the session without doing anything, until this host gives it away."""
+    async def _rest(self, why: str, *, recoverable: bool = True) -> None:
+        """Keep the session without doing anything, until this host gives it away or somebody recovers it."""
         self.resting = why
-        await self._stop.wait()
+        while True:
+            self._looked.clear()
+            if self._stop.is_set() or (recoverable and await self._recovered()):
+                break
+            await self._looked.wait()
+        self.resting = None
+
+    async def _recovered(self) -> bool:
+        """Write down that the session is taken up again, when a command asks for that. Raises SessionGone."""
+        try:
+            rows = await inbox.read(self._rooms.pool, self.held.key, (0, 0))
+        except outcome.Fault:
+            return False  # the next poll looks again
+        asked = next((row for row in rows if row.type == "recover"), None)
+        if asked is None:
+            return False
+        reason = asked.payload.get("reason", "") if isinstance(asked.payload, dict) else ""
+        place = {"lane": asked.lane, "inbox_seq": asked.inbox_seq, "type": asked.type}
+        await self._write(
+            NewEvent("command.accepted", place, command_id=asked.command_id),
+            NewEvent("session.recovered", {"reason": reason}, command_id=asked.command_id),
+            NewEvent("command.succeeded", {"lane": asked.lane, "result": {}}, command_id=asked.command_id),
+        )
+        self._say("session recovered", reason=reason)
+        self._deaths, self._whole_log = Deaths(), True
+        return True
 
     async def _pause(self, seconds: float) -> None:
         try:

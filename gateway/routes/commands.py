@@ -50,7 +50,8 @@ async def enqueue(
 
     ``body`` is what the client sent: the same key with another body is a mismatch. Raises Problem.
     """
-    tenant_id = principal(request).tenant_id
+    who = principal(request)
+    tenant_id = who.tenant_id
     key = admit.idempotency_key(request.headers)
     failpoints.hit("gateway.enqueue.before")
     queued = await inbox.enqueue(
@@ -61,6 +62,7 @@ async def enqueue(
         admitted,
         key=key,
         fingerprint=admit.fingerprint(request.method, _ROUTE, session_id, body),
+        by=f"key {who.key_id}",
     )
     failpoints.hit("gateway.enqueue.after")
     edge.links.poke(tenant_id, session_id, queued.owner_host)

@@ -40,22 +40,19 @@ async def enqueue(
     *,
     key: str | None,
     fingerprint: bytes,
+    by: str,
 ) -> Queued:
-    """Queue a command. Raises Problem not-found, invalid-transition (closed), inbox-full, idempotency-mismatch."""
-    row = await database.call(
-        lambda pool: pool.fetchrow(
-            _SQL["enqueue"],
-            tenant_id,
-            session_id,
-            command_id,
-            request.lane,
-            request.type,
-            request.payload,
-            key,
-            fingerprint,
-            request.quota,
+    """Queue a command; ``by`` is who sent it, for what is audited.
+
+    Raises Problem not-found, invalid-transition (closed), inbox-full, idempotency-mismatch.
+    """
+    whose, what = (tenant_id, session_id, command_id), (request.payload, key, fingerprint, request.quota)
+    if request.type == "recover":
+        row = await database.call(lambda pool: pool.fetchrow(_SQL["recover"], *whose, *what, by))
+    else:
+        row = await database.call(
+            lambda pool: pool.fetchrow(_SQL["enqueue"], *whose, request.lane, request.type, *what)
         )
-    )
     assert row is not None, "enqueue returns one row"
     if row["status"] == "ok":
         accepted = shapes.Accepted(command_id, session_id, request.type, row["inbox_seq"])

@@ -3,6 +3,11 @@
 SELECT status, command_id, inbox_seq, owner_host, owner_address
 FROM setpoint.enqueue($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9)
 
+-- name: recover
+-- The same for the command that takes a failed session up again: who asked for it goes into the audit log.
+SELECT status, command_id, inbox_seq, owner_host, owner_address
+FROM setpoint.recover_session($1, $2, $3, $4::text::jsonb, $5, $6, $7, $8)
+
 -- name: first_answer
 -- The place in the inbox that a replayed command got: from the queue, or from its acceptance in the log.
 SELECT c.type, c.session_id, coalesce(

@@ -1,4 +1,4 @@
-"""``setpoint suspend | resume | halt | unhalt``: automatic syncs stopped and allowed again."""
+"""``setpoint suspend | resume | halt | unhalt | recover``: what is stopped and goes on again."""
 
 from __future__ import annotations
 
@@ -54,6 +54,19 @@ def halt(named: str | None, reason: str, waits: bool, timeout: float) -> None:
 def unhalt(named: str | None, waits: bool, timeout: float) -> None:
     """Lift the halt: what it alone kept from syncing is looked at first."""
     asset.run(named, "unhalt", {}, waits, timeout)
+
+
+@click.command()
+@asset.SESSION
+@click.option("--reason", "-m", required=True, help="What was mended; kept in the log and in the audit log.")
+@asset.WAIT
+@asset.TIMEOUT
+def recover(named: str | None, reason: str, waits: bool, timeout: float) -> None:
+    """Take a failed session up again, once the cause that its `session.failed` names is mended.
+
+    Its log is folded anew; what was queued is done then. It fails again when the cause is still there.
+    """
+    asset.run(named, "recover", {"reason": reason}, waits, timeout)
 
 
 def _because(reason: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "resume": ("control", "Allow them again and forget failures"),
     "halt": ("control", "Stop automatic syncs of a whole session"),
     "unhalt": ("control", "Allow them again"),
+    "recover": ("control", "Take a failed session up again"),
     "cancel": ("asset", "Cancel a command, or the running sync of an asset"),
     "explain": ("explain", "Say why an asset is not Ready, or idle"),
     "history": ("past", "List the syncs and evaluations of an asset"),

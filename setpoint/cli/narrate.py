@@ -63,6 +63,7 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "session.created": (_QUIET, lambda data: "session created"),
     "session.closed": (_QUIET, lambda data: "session closed"),
     "session.hibernated": (_QUIET, lambda data: "session asleep: nothing is due"),
+    "session.recovered": (_GOOD, lambda data: f"session recovered: {data.get('reason')}"),
     "session.failed": (_BAD, lambda data: f"session failed: {data.get('reason')}"),
     "lease.acquired": (_QUIET, lambda data: f"owned by {data.get('host')}"),
     "resources.applied": (_BUSY, _applied),

@@ -90,6 +90,12 @@ class Unhalt(Strict, frozen=True):
     """Lift the halt."""
 
 
+class Recover(Strict, frozen=True):
+    """Take a failed session up again. Whoever owns it does that; one that has not failed rejects it."""
+
+    reason: str
+
+
 class Close(Strict, frozen=True):
     """End the session: running work is cancelled, then the session takes no more commands."""
 
@@ -110,7 +116,7 @@ class LockBroken(Strict, frozen=True):
     reason: str = ""
 
 
-Body = Apply | Evaluate | Sync | Cancel | Suspend | Resume | Halt | Unhalt | Close | Tool | LockBroken
+Body = Apply | Evaluate | Sync | Cancel | Suspend | Resume | Halt | Unhalt | Recover | Close | Tool | LockBroken
 
 TYPES: Final[Mapping[str, type[Strict]]] = {
     "apply": Apply,
@@ -121,6 +127,7 @@ TYPES: Final[Mapping[str, type[Strict]]] = {
     "resume": Resume,
     "halt": Halt,
     "unhalt": Unhalt,
+    "recover": Recover,
     "close": Close,
     "tool": Tool,
 }
@@ -128,7 +135,7 @@ TYPES: Final[Mapping[str, type[Strict]]] = {
 NOTICES: Final[Mapping[str, type[Strict]]] = {"lock_broken": LockBroken}
 """What the platform itself puts into an inbox: no client may send it."""
 
-_CONTROL: Final = frozenset({"cancel", "suspend", "resume", "halt", "unhalt", "close", *NOTICES})
+_CONTROL: Final = frozenset({"cancel", "suspend", "resume", "halt", "unhalt", "recover", "close", *NOTICES})
 
 
 def lane_of(kind: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from typing import Any
 
@@ -130,6 +131,64 @@ async def test_a_session_that_failed_on_its_log_is_left_alone_by_the_next_host(w
     await second.said("session rests", session=session.id)
     assert (await w.types(session)).count("session.failed") == 1
     assert second.child.returncode is None
+
+
+async def recover(w: World, session: Session) -> str:
+    """Ask for a failed session to be taken up again, as the gateway does; return the command's id."""
+    command_id = str(uuid.uuid4())
+    row = await w.gateway.fetchrow(
+        "SELECT * FROM setpoint.recover_session($1, $2, $3, $4, $5, $6, $7, $8)",
+        *(session.tenant, session.id, command_id, '{"reason": "mended"}', None, None, 20, "key 1"),
+    )
+    assert row is not None and row["status"] == "ok"
+    return command_id
+
+
+async def test_a_failed_session_that_is_mended_is_recovered_and_does_what_was_queued(w: World) -> None:
+    session = await w.create()
+    await plant(w, session, "workspace.materialized", "{}")
+    await w.celld()
+    await w.event(session, "session.failed")
+    queued = await w.enqueue(session, "halt", {"reason": "queued"}, lane=0)
+    vain = await recover(w, session)
+    assert (await w.ended(vain))[0] == "succeeded"
+    await w.event(session, "session.failed", nth=2)
+    assert queued not in await ends(w, session), "the cause is still there"
+    await w.all_seeing.execute(
+        "UPDATE setpoint.events SET type = 'session.started' WHERE session_id = $1 AND seq = 2", session.id
+    )
+    command = await recover(w, session)
+    assert (await w.ended(command))[0] == "succeeded"
+    assert (await w.ended(queued))[0] == "succeeded"
+    assert (await w.types(session)).count("session.recovered") == 2
+    assert (await w.types(session)).count("session.failed") == 2
+    assert set((await ends(w, session)).values()) == {1}
+    audited = await w.all_seeing.fetch("SELECT detail FROM setpoint.audit_log WHERE action = 'session.recover'")
+    assert [json.loads(row["detail"])["by"] for row in audited] == ["key 1", "key 1"]
+    assert await w.gapless(session)
+
+
+async def test_a_failed_session_is_recovered_on_the_next_host_as_well(w: World) -> None:
+    session = await w.create()
+    await plant(w, session, "workspace.materialized", "{}")
+    first = await w.celld()
+    await w.event(session, "session.failed")
+    await first.kill()
+    await w.all_seeing.execute(
+        "UPDATE setpoint.events SET type = 'session.started' WHERE session_id = $1 AND seq = 2", session.id
+    )
+    second = await w.celld()
+    await second.said("session rests", session=session.id)
+    assert (await w.ended(await recover(w, session)))[0] == "succeeded"
+    assert (await w.ended(await w.enqueue(session, "halt", {}, lane=0)))[0] == "succeeded"
+
+
+async def test_a_session_that_has_not_failed_is_not_recovered(w: World) -> None:
+    session = await w.create()
+    await w.celld()
+    status, result = await w.ended(await recover(w, session))
+    assert (status, result["code"]) == ("rejected", "invalid-transition")
+    assert "session.recovered" not in await w.types(session)
 
 
 async def _cell(celld: Celld, session: str) -> int | None:

@@ -22,6 +22,7 @@ GRANTS = {
         "keys",
         "cell_candidates",
         "break_lock",
+        "recover_session",
     },
     "setpoint_broker": {
         *("host_dead", "dead_hosts", "sandbox_register", "sandbox_seen", "sandbox_gone", "sandboxes", "hosts"),

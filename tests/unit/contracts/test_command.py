@@ -23,6 +23,7 @@ GOOD: list[tuple[str, dict[str, Any], command.Body]] = [
     ("resume", {"select": ["a"]}, command.Resume(["a"])),
     ("halt", {}, command.Halt()),
     ("unhalt", {}, command.Unhalt()),
+    ("recover", {"reason": "mended"}, command.Recover("mended")),
     ("close", {}, command.Close()),
     ("tool", {"name": "uppercase", "args": {"text": "x"}}, command.Tool("uppercase", {"text": "x"})),
     ("tool", {"name": "list_files"}, command.Tool("list_files")),
@@ -92,7 +93,7 @@ def test_a_notice_is_read_from_an_inbox_and_taken_from_no_client() -> None:
 def test_every_type_has_a_good_example_and_a_lane() -> None:
     assert {kind for kind, _, _ in GOOD} == set(command.TYPES)
     control = {kind for kind in command.TYPES if command.lane_of(kind) == LANE_CONTROL}
-    assert control == {"cancel", "suspend", "resume", "halt", "unhalt", "close"}
+    assert control == {"cancel", "suspend", "resume", "halt", "unhalt", "recover", "close"}
     assert {command.lane_of(kind) for kind in set(command.TYPES) - control} == {LANE_WORK}
 
 

@@ -19,6 +19,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "resume": {"select": ["a"]},
     "halt": {},
     "unhalt": {},
+    "recover": {"reason": "mended"},
     "close": {},
     "tool": {"name": "echo", "args": {"text": "x"}},
 }
