@@ -18,6 +18,7 @@ from celld.host.perform import perform
 from celld.host.rooms import Rooms
 from celld.host.runs import Runs
 from celld.host.snapshots import Snapshots
+from celld.host.watch import Poisonous, Watch
 from celld.plane import inbox, item, log
 from celld.plane.commit import Outcome
 from celld.plane.key import Held
@@ -67,9 +68,17 @@ class Life:
     """A cell and what belongs to it. ``close`` always follows ``run``."""
 
     def __init__(
-        self, rooms: Rooms, held: Held, *, restarted: bool, skipped: frozenset[str], whole_log: bool = False
+        self,
+        rooms: Rooms,
+        held: Held,
+        watch: Watch,
+        *,
+        restarted: bool,
+        skipped: frozenset[str],
+        whole_log: bool = False,
     ) -> None:
         self._rooms, self._held, self._restarted, self._skipped = rooms, held, restarted, skipped
+        self._watch = watch
         self.facts = SessionFacts()
         self.head_seq = held.head_seq
         self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known), rooms.quiet_s)
@@ -262,8 +271,21 @@ class Life:
     # Decide, commit, act
 
     async def _take(self, cell: Cell, input_: frames.Input) -> None:
-        """Have one input decided, commit what was decided, begin its effects."""
+        """Have one input decided, commit what was decided, begin its effects. Raises Poisonous as well."""
+        if not self._watch.on:
+            await self._carry_out(cell, input_)
+            return
+        try:
+            async with self._watch.over(deaths.name_of(input_, self.inputs.timer.wake_at)):
+                await self._carry_out(cell, input_)
+        except Poisonous:
+            self.delivering = input_
+            raise
+
+    async def _carry_out(self, cell: Cell, input_: frames.Input) -> None:
         now = max(runtime.now_us(), self.facts.last_at)  # another host's clock may have been ahead of ours
+        if isinstance(input_, frames.Delivered):
+            failpoints.hit(f"celld.deliver.{input_.type}")
         shown = await self._with_attachment(input_)
         self.delivering = input_
         try:
@@ -294,7 +316,7 @@ class Life:
         """Write a decision; False when it was not written and its input comes again."""
         key, epoch = self._held.key, self._held.epoch
         try:
-            made = item.build(key, epoch, self.head_seq, runtime.new_id(), now, decision)
+            made = item.build(key, epoch, self.head_seq, runtime.new_id(), now, decision, delivered=self._watch.notes)
         except item.Unwritable as error:
             raise InputRejected(str(error)) from error
         self.delivering = None  # from here on the cell has answered: its death would be nobody's
@@ -306,6 +328,7 @@ class Life:
             cell.aborted("lock_busy", became.detail)
             self.inputs.again(_lock_busy(decision, became.detail), input_)
             return False
+        self._watch.committed()
         cell.committed(self.head_seq + 1, now, epoch)
         self.head_seq = made.last_seq
         for event in decision.events:

@@ -13,10 +13,11 @@ import prometheus_client
 
 from celld.cell.wire import EXIT_REPLAY
 from celld.host.cells import CellDied
-from celld.host.deaths import Deaths
+from celld.host.deaths import OWNED, Deaths
 from celld.host.inputs import Overflow
 from celld.host.life import CellWrong, InputRejected, Life, LogTruncated, LogUnfoldable, SessionFailed, SessionGone
 from celld.host.rooms import Rooms
+from celld.host.watch import Poisonous, Watch
 from celld.plane import inbox, item, log
 from celld.plane.key import Held
 from celld.plane.ownership import Mode
@@ -27,6 +28,12 @@ from setpoint.contracts.event import NewEvent
 
 DEATHS: Final = prometheus_client.Counter("setpoint_celld_cell_deaths_total", "Cells that ended unasked")
 _RETRY_S: Final = 0.1
+_ENDS: Final = (
+    *(CellDied, CellWrong, Overflow, InputRejected, Poisonous),
+    *(LogTruncated, LogUnfoldable, SessionFailed),
+)
+"""What a life ends of without the session being lost."""
+
 _SKIPPED_MAX: Final = 1000
 
 
@@ -36,6 +43,7 @@ class Owner:
     def __init__(self, rooms: Rooms, held: Held) -> None:
         self._rooms, self.held = rooms, held
         self._deaths = Deaths()
+        self._watch = Watch(rooms.pool, held, rooms.suspects)
         self._skipped: frozenset[str] = frozenset()
         self._whole_log = False
         self._head_seq = held.head_seq
@@ -72,13 +80,14 @@ class Owner:
 
     async def _live(self) -> None:
         restarted = False
+        await self._watch.begin()
         while not self._stop.is_set():
             life = self._life = self._new_life(restarted)
             ended: Exception | None = None
             try:
                 if await life.run(self._released):
                     return
-            except (CellDied, CellWrong, Overflow, InputRejected, LogTruncated, LogUnfoldable, SessionFailed) as error:
+            except _ENDS as error:
                 ended = error
             finally:
                 self._life = None
@@ -95,7 +104,9 @@ class Owner:
 
     def _new_life(self, restarted: bool) -> Life:
         held = Held(self.held.key, self.held.epoch, self._head_seq, self.held.answered_s)
-        return Life(self._rooms, held, restarted=restarted, skipped=self._skipped, whole_log=self._whole_log)
+        return Life(
+            self._rooms, held, self._watch, restarted=restarted, skipped=self._skipped, whole_log=self._whole_log
+        )
 
     async def _after(self, life: Life, ended: Exception) -> None:
         """Do what follows from the end of a life: the next one begins after it."""
@@ -116,6 +127,9 @@ class Owner:
             case Overflow():
                 self._say("too much at once", why=str(ended))
                 await self._pause(_RETRY_S)
+            case Poisonous():
+                self._say("input set aside", why=str(ended))
+                await self._set_aside(life.delivering, name)
             case CellDied() if ended.code == EXIT_REPLAY:
                 DEATHS.inc()
                 await self._fail("its log cannot be folded by this version")
@@ -125,18 +139,24 @@ class Owner:
                 await self._after_death(life.delivering, name)
 
     async def _after_death(self, killer: frames.Input | None, name: str | None) -> None:
-        verdict = self._deaths.note(name, runtime.boottime_s())
-        if verdict == "fail":
-            await self._fail("its cells keep dying")
-        elif verdict == "quarantine" and killer is not None and name is not None:
-            await self._quarantine(killer, name)
-        else:
+        self._watch.died(name)
+        if self._deaths.note(name, runtime.boottime_s()) == "again":
             await self._pause(self._deaths.pause_s())
+        else:
+            await self._set_aside(killer, name)
+
+    async def _set_aside(self, killer: frames.Input | None, name: str | None) -> None:
+        """Go on without an input that kills; without the first of all, or when no input is to blame, not at all."""
+        if killer is None or name is None or name == OWNED:
+            await self._fail("its cells keep dying")
+            return
+        self._watch.clear(name)
+        await self._quarantine(killer, name)
 
     async def _quarantine(self, killer: frames.Input, name: str) -> None:
         """Set an input aside that killed three cells, with an event, and go on without it."""
         self._say("input quarantined", input=name)
-        message = "three cells died of it; it was set aside"
+        message = "three cells, or the hosts of cells, died of it; it was set aside"
         if isinstance(killer, frames.Delivered):
             place = {"lane": killer.lane, "inbox_seq": killer.inbox_seq}
             await self._write(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from celld.host.orders import Orders
 from celld.host.sandboxes import Sandboxes
@@ -21,7 +22,8 @@ from setpoint.objects import ObjectStore
 class Rooms:
     """The collaborators of one celld. ``moved`` is told each new head, as a hint for gateways.
 
-    ``quiet_s``: for how long nothing happens to a session before it is put to sleep.
+    ``quiet_s``: for how long nothing happens to a session before it is put to sleep. ``suspects``: held while an input
+    is delivered that may have ended a host.
     """
 
     host: str
@@ -36,3 +38,4 @@ class Rooms:
     moved: Callable[[SessionKey, int], None]
     quiet_s: float
     orders: Orders
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -35,8 +35,13 @@ class Item:
     last_seq: int
 
 
-def build(key: SessionKey, epoch: Epoch, head_seq: int, batch_id: str, at: int, decision: Decision) -> Item:
-    """Make the item of a decision with events, on a head at ``head_seq``. Raises Unwritable."""
+def build(
+    key: SessionKey, epoch: Epoch, head_seq: int, batch_id: str, at: int, decision: Decision, *, delivered: bool = False
+) -> Item:
+    """Make the item of a decision with events, on a head at ``head_seq``. Raises Unwritable.
+
+    ``delivered``: the note of what is being delivered goes with it.
+    """
     events = decision.events
     if not 0 < len(events) <= limits.EVENTS_PER_DECISION_MAX:
         raise Unwritable(f"a decision with {len(events)} events")
@@ -54,7 +59,7 @@ def build(key: SessionKey, epoch: Epoch, head_seq: int, batch_id: str, at: int, 
         "take": [_lock(change) | {"ttl_s": change.ttl_s} for change in decision.takes],
         "give": [_lock(change) for change in decision.gives],
     }
-    body |= _moves(events)
+    body |= _moves(events) | ({"delivering": None} if delivered else {})
     return Item(key, _storable(body), len(events), head_seq + len(events))
 
 

@@ -133,6 +133,58 @@ async def test_a_session_that_failed_on_its_log_is_left_alone_by_the_next_host(w
     assert second.child.returncode is None
 
 
+async def test_what_ends_whole_cell_hosts_is_set_aside_and_nothing_that_was_beside_it(w: World) -> None:
+    session, others = await w.create(), [await w.create() for _ in range(3)]
+    first = await w.celld()
+    for one in (session, *others):
+        await w.event(one, "session.started")
+    await first.kill()
+    before = await w.enqueue(session, "evaluate", {})
+    poison = await w.enqueue(session, "unhalt", {}, lane=0)
+    behind = await w.enqueue(session, "halt", {}, lane=0)
+    beside = [await w.enqueue(one, "halt", {}, lane=0) for one in others]
+    hosts = 0
+    while True:
+        hosts += 1
+        assert hosts <= 4, "the number of hosts that it ends is bounded"
+        # A host of another name: the session's owner has died, whichever it was.
+        host = await w.celld(SETPOINT_FAILPOINTS="celld.deliver.unhalt=kill")
+        if await one_of(w, poison, host):
+            break
+    assert hosts == 4, "three died of it"
+    assert (await w.ended(poison))[0] == "quarantined"
+    assert (await w.ended(before))[0] == "rejected"
+    assert {(await w.ended(command))[0] for command in (behind, *beside)} == {"succeeded"}
+    for one in (session, *others):
+        assert set((await ends(w, one)).values()) == {1}
+        assert await w.gapless(one)
+    head = await w.head(session)
+    assert (head["delivering"], head["inbox_open0"]) == (None, 0)
+
+
+async def one_of(w: World, command: str, celld: Celld) -> bool:
+    """Wait until a command has ended (True) or the host has (False)."""
+
+    async def over() -> str | None:
+        if celld.child.returncode is not None:
+            return "host"
+        row = await w.all_seeing.fetchrow("SELECT 1 FROM setpoint.command_results WHERE command_id = $1", command)
+        return None if row is None else "command"
+
+    return await until(over, "the command or the host ends") == "command"
+
+
+async def test_a_host_that_is_killed_at_rest_blames_nothing(w: World) -> None:
+    session = await w.create()
+    for count in range(5):
+        celld = await w.celld()
+        command = await w.enqueue(session, "halt", {}, lane=0)
+        assert (await w.ended(command))[0] == "succeeded", f"the command after {count} deaths"
+        assert (await w.head(session))["delivering"] is None
+        await celld.kill()
+    assert "command.quarantined" not in await w.types(session)
+
+
 async def recover(w: World, session: Session) -> str:
     """Ask for a failed session to be taken up again, as the gateway does; return the command's id."""
     command_id = str(uuid.uuid4())

@@ -156,7 +156,7 @@ class Bench:
         row = next(row for row in (await self.db.dump())["session_heads"] if row[:2] == key)
         names = (
             "tenant session inc epoch host incarnation state seq batch inbox_head open0 open1 unended0 unended1 sandbox"
-            " ledger workspace_no snapshot_seq delivering"
+            " ledger workspace_no snapshot_seq delivering delivering_deaths"
         )
         return dict(zip(names.split(), row, strict=True))
 

@@ -19,7 +19,7 @@ _COLUMNS: Final = {
     "sessions": "tenant_id, session_id, name, labels, closed_at",
     "session_heads": "tenant_id, session_id, epoch_inc, epoch, owner_host, owner_incarnation, state, head_seq,"
     " last_batch_id, inbox_head, inbox_open0, inbox_open1, unended0, unended1, sandbox_host, ledger_id, workspace_no,"
-    " snapshot_seq, delivering",
+    " snapshot_seq, delivering, delivering_deaths",
     "session_wakes": "tenant_id, session_id, wake_at, prefer_host, avoid_host",
     "events": "tenant_id, session_id, seq, at, epoch_inc, epoch, type, v, command_id, asset, execution_id, data",
     "session_snapshots": "tenant_id, session_id, seq, code_version, state",
@@ -57,7 +57,7 @@ def model_dump(db: Tables) -> Dump:
             (
                 *(*key, x.epoch_inc, x.epoch, x.owner_host, x.owner_incarnation, x.state, x.head_seq, x.last_batch_id),
                 *(x.inbox_head, *x.opened, *x.unended, x.sandbox_host, x.ledger_id, x.workspace_no, x.snapshot_seq),
-                x.delivering,
+                *(x.delivering, x.delivering_deaths),
             )
             for key, x in db.heads.items()
         ],

@@ -16,7 +16,7 @@ import msgspec
 from migrations.door import Row
 from setpoint.contracts.clock import micros, moment
 from setpoint.contracts.event import Event
-from tests.sim.postgres import append, commands, janitor, lease, locks, ownership, reads, registry
+from tests.sim.postgres import append, commands, delivery, janitor, lease, locks, ownership, reads, registry
 from tests.sim.postgres.item import decode
 from tests.sim.postgres.tables import NEVER, Tables
 
@@ -99,6 +99,23 @@ SIGNATURES: Final[dict[str, Signature]] = {
         commands.enqueue,
         {5: _json},
         one=True,
+    ),
+    "recover_session": Signature(
+        _GATEWAY,
+        "SELECT * FROM setpoint.recover_session($1, $2, $3, $4::text::jsonb, $5, $6, $7, $8)",
+        commands.recover_session,
+        {3: _json},
+        one=True,
+    ),
+    "delivery_note": Signature(
+        _CELLD,
+        "SELECT setpoint.delivery_note($1, $2, $3, $4, $5, $6)",
+        delivery.delivery_note,
+        {},
+        scalar=True,
+    ),
+    "delivery_left": Signature(
+        _CELLD, "SELECT * FROM setpoint.delivery_left($1, $2, $3)", delivery.delivery_left, {}, one=True
     ),
     "break_lock": Signature(
         _GATEWAY, "SELECT * FROM setpoint.break_lock($1, $2, $3, $4, $5, $6, $7, $8)", locks.break_lock, {}, one=True

@@ -33,7 +33,7 @@ GRANTS = {
     "setpoint_celld": {
         *("host_register", "host_renew", "owned", "host_dead", "dead_hosts", "claim_wakes", "acquire", "release"),
         *("append_batch", "inbox", "log_page", "session_row", "snapshot_write", "snapshot_read", "sandboxes"),
-        *("cell_candidates", "keys", "host_told"),
+        *("cell_candidates", "keys", "host_told", "delivery_note", "delivery_left"),
     },
 }
 

@@ -51,6 +51,25 @@ def keep(db: Tables, tenant: str, key: str | None, kind: str, fingerprint: bytes
         db.claims[tenant, key] = Claim(kind, fingerprint, subject, db.now + _KEY_US)
 
 
+def recover_session(
+    db: Tables,
+    tenant: str,
+    session: str,
+    command_id: str,
+    payload: dict[str, object],
+    idempotency_key: str | None,
+    fingerprint: bytes | None,
+    quota: int,
+    who: str,
+) -> Enqueued:
+    """Queue the command that takes a failed session up again, and say who asked (0018_recover.sql)."""
+    queued = enqueue(db, tenant, session, command_id, 0, "recover", payload, idempotency_key, fingerprint, quota)
+    if queued.status == "ok":
+        about = {"session_id": session, "command_id": queued.command_id, "by": who, "reason": payload.get("reason")}
+        db.audit.append(("session.recover", about))
+    return queued
+
+
 def session_owner(db: Tables, tenant: str, session: str) -> Owner | None:
     """Return who runs a session, None when nobody does whose lease has a row."""
     head = db.heads.get((tenant, session))

@@ -42,6 +42,7 @@ class Head:
     workspace_no: int = 0
     snapshot_seq: int = 0
     delivering: int | None = None
+    delivering_deaths: int = 0
 
 
 @dataclass(slots=True)
