@@ -110,14 +110,21 @@ async def test_what_runs_in_a_workspace_on_a_drained_host_and_what_has_failed_is
     async with raw(broker, boxes[0].headers("broker")) as one, raw(broker, boxes[1].headers("broker")) as two:
         for link, box in ((one, boxes[0]), (two, boxes[1])):
             await link.ask(join_of(box, join_token=JOIN_TOKEN))
-        for kind, assets in (("x", [{"name": "a", "doc": {"state": "syncing"}}]), ("session.failed", [])):
-            owned = await w.own(await w.create(), cell)
-            await w.write(owned, kind, sandbox={"host": "b1", "ledger_id": None, "workspace_no": 1}, assets=assets)
+        place = {"host": "b1", "ledger_id": None, "workspace_no": 1}
+        busy, failed, mended = [await w.own(await w.create(), cell) for _ in range(3)]
+        await w.write(busy, "x", sandbox=place, assets=[{"name": "a", "doc": {"state": "syncing"}}])
+        await w.write(failed, "session.recovered", "session.failed", sandbox=place)
+        await w.write(mended, "session.failed", "session.recovered", sandbox=place)
         await broker.post("/v1/hosts/b1/drain")
         await hosts_when(broker, lambda hosts: hosts["b2"]["state"] == "ready")
         now = (await broker.get("/v1/hosts/b1/drain")).json()
-    assert (now["left"], now["asleep"]) == (1, 0)
-    assert [row["why"].split(":")[0][:16] for row in now["sessions"]] == ["a run is open", "it has failed an"]
+    assert (now["left"], now["asleep"]) == (2, 0)
+    why = {row["session_id"]: row["why"].split(":")[0][:16] for row in now["sessions"]}
+    assert why == {
+        busy.session.id: "a run is open",
+        failed.session.id: "it has failed an",
+        mended.session.id: "its turn has not",
+    }
 
 
 async def test_a_sandbox_host_is_declared_dead_when_it_is_silent_or_by_force(
