@@ -6,11 +6,13 @@ projection, and a recorder file that the syncs themselves write.
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
 from tests.acceptance.harness import World, gapless, world
 from tests.acceptance.projects import asset, overlaps, project, runs, wait_for_file
+from tests.integration.celld.harness import titles
 
 TTL = {"SETPOINT_LEASE_TTL": "3s"}
 
@@ -169,3 +171,29 @@ def test_a_command_key_replayed_after_its_completion_has_one_effect_and_the_firs
         path, json=body | {"type": "evaluate", "payload": {}}, headers={"Idempotency-Key": "one"}
     )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency-mismatch")
+
+
+def test_a_session_whose_cells_keep_dying_fails_and_is_recovered_by_a_command(stack: World) -> None:
+    session = stack.session("dies-often")
+    assert stack.tool(session, "echo", text="well")["status"] == "succeeded"
+    killed: set[int] = set()
+
+    def failed() -> bool:
+        # An idle cell is killed each time it comes back: no input is to blame.
+        found = {pid for pid, (_, title) in titles().items() if title == f"setpoint: cell {session}"} - killed
+        for pid in found:
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        return any(event["type"] == "session.failed" for event in stack.events(session))
+
+    stack.until(failed, "the session fails")
+    queued = stack.api.command(session, "tool", {"name": "echo", "args": {"text": "queued"}})
+    recover = stack.api.command(session, "recover", {"reason": "nobody kills it any more"})
+    assert stack.ended(session, recover["command_id"])["status"] == "succeeded"
+    assert stack.ended(session, queued["command_id"])["status"] == "succeeded"
+    events = stack.events(session)
+    (recovered,) = [event for event in events if event["type"] == "session.recovered"]
+    assert recovered["data"]["reason"] == "nobody kills it any more"
+    assert gapless(events)
+    again = stack.api.command(session, "recover", {"reason": "once more"})
+    assert stack.ended(session, again["command_id"])["status"] == "rejected"
