@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import os
@@ -155,21 +154,19 @@ class Nemesis:
             return False
         for backend in descendants(cluster.pid):
             _resume(backend)  # a frozen one would hold the shared memory, and with it the next start
-        os.kill(cluster.pid, signal.SIGKILL)
+        if not _signalled(cluster.pid, signal.SIGKILL):
+            return False
         self._later(self._now_s() + fault.lasts_s, lambda: self._world.run(cluster.start()))
         return True
 
     def _cut(self, fault: Fault) -> bool:
         backend = self._backend(fault)
-        if backend is not None:
-            os.kill(backend, signal.SIGTERM)
-        return backend is not None
+        return backend is not None and _signalled(backend, signal.SIGTERM)
 
     def _stall(self, fault: Fault) -> bool:
         backend = self._backend(fault)
-        if backend is None:
+        if backend is None or not _signalled(backend, signal.SIGSTOP):
             return False
-        os.kill(backend, signal.SIGSTOP)
         self._later(self._now_s() + fault.lasts_s, partial(_resume, backend))
         return True
 
@@ -206,8 +203,7 @@ class Nemesis:
     def _kill_titled(self, daemon: str, title: str) -> bool:
         pid = self._world.stack.daemons[daemon].pid
         for child in descendants(pid) if pid is not None else []:
-            if title_of(child).startswith(title):
-                os.kill(child, signal.SIGKILL)
+            if title_of(child).startswith(title) and _signalled(child, signal.SIGKILL):
                 return True
         return False
 
@@ -245,10 +241,7 @@ class Nemesis:
 
     def _send(self, name: str, number: int) -> bool:
         pid = self._world.stack.daemons[name].pid
-        if pid is None:
-            return False
-        os.kill(pid, number)
-        return True
+        return pid is not None and _signalled(pid, number)
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began
@@ -279,8 +272,16 @@ def _is_dead(daemon: Daemon) -> bool:
 
 
 def _resume(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+    _signalled(pid, signal.SIGCONT)
+
+
+def _signalled(pid: int, number: int) -> bool:
+    """Send a signal; False when the process has just ended by itself."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def descendants(pid: int) -> list[int]:
