@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import World, gapless, world
+from setpoint.client.api import Client
+from setpoint.client.sse import follow
+from tests.acceptance.harness import WAIT_S, World, gapless, world
 from tests.acceptance.projects import asset, overlaps, project, runs
 from tests.acceptance.test_survival import TTL, began, let_go, slow
 from tests.wire import Wire, through
@@ -211,6 +214,35 @@ def test_a_sandbox_host_frozen_past_the_orphan_deadline_never_overlaps_with_its_
         changes = sum(1 for before, after in itertools.pairwise(wrote) if before != after)
         assert changes == 1, "the first one wrote after the second had begun"
         assert gapless(stack.events(session))
+
+
+class Cut(Exception):
+    """The stream was cut off: time to go elsewhere."""
+
+    @staticmethod
+    def note(text: str) -> None:
+        raise Cut(text)
+
+
+def test_a_gateway_is_killed_under_a_reader_who_goes_on_at_another() -> None:
+    with world(gateways=2) as stack:
+        session = stack.session("two-gateways")
+        stack.apply(session, project(asset("a", interval="1s")))
+        stack.wait_ready(session)
+        seen: list[dict[str, Any]] = []
+        with contextlib.suppress(Cut):
+            for event in follow(stack.api, session, 0, deadline_s=time.monotonic() + WAIT_S, note=Cut.note):
+                seen.append(event)
+                if len(seen) == 5:
+                    stack.kill("gateway")
+        server = f"http://127.0.0.1:{stack.stack.ports['gateway-2']}"
+        with contextlib.closing(Client(server, stack.stack.api_key)) as other:
+            command = other.command(session, "halt", {"reason": "at the other"})
+            for event in follow(other, session, int(seen[-1]["seq"]), deadline_s=time.monotonic() + WAIT_S):
+                seen.append(event)
+                if event.get("command_id") == command["command_id"] and event["type"] == "command.succeeded":
+                    break
+        assert gapless(seen), "each event once, in its order"
 
 
 def placed_on(stack: World, session: str) -> str:
