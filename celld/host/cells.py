@@ -43,7 +43,7 @@ class _Pipe(asyncio.Protocol):
         self._splitter = wire.Splitter()
         self.answers: deque[frames.FromCell] = deque()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._news: asyncio.Future[None] | None = None
+        self._news: asyncio.Future[bool] | None = None
         self._waiting = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -76,14 +76,22 @@ class _Pipe(asyncio.Protocol):
             self.lost.set_result(None)
         self._tell()
 
-    async def news(self) -> None:
-        """Wait until something has arrived, or the pipe is gone."""
-        self._news = asyncio.get_running_loop().create_future()
-        await self._news
+    async def news(self, within_s: float) -> bool:
+        """Wait until something has arrived or the pipe is gone; False when nothing did in time.
 
-    def _tell(self) -> None:
+        A bare timer: one is set for every decision and hardly ever runs out.
+        """
+        loop = asyncio.get_running_loop()
+        self._news = loop.create_future()
+        late = loop.call_later(within_s, self._tell, False)
+        try:
+            return await self._news
+        finally:
+            late.cancel()
+
+    def _tell(self, arrived: bool = True) -> None:
         if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+            self._news.set_result(arrived)
 
     def write(self, content: bytes, *, soon: bool = False) -> None:
         """Write, after all that waits; ``soon``: in this turn of the loop, with what may follow it.
@@ -204,13 +212,10 @@ class Cell:
     async def _answer(self, within_s: float) -> frames.FromCell:
         """Wait for the next frame of the cell; a cell that is gone or hangs is a CellDied."""
         pipe = self._pipe
-        try:
-            async with asyncio.timeout(within_s):
-                while not pipe.answers and not pipe.lost.done():
-                    await pipe.news()
-        except TimeoutError:
-            self.kill()
-            raise await self.death(f"no answer within {within_s:g} s") from None
+        while not pipe.answers and not pipe.lost.done():
+            if not await pipe.news(within_s):
+                self.kill()
+                raise await self.death(f"no answer within {within_s:g} s")
         if pipe.answers:
             return pipe.answers.popleft()
         raise await self.death()

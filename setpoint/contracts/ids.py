@@ -31,7 +31,8 @@ def uuid7(now_us: int, random: bytes) -> str:
     stamp = (now_us // 1000) & ((1 << 48) - 1)
     tail = int.from_bytes(random[:10], "big")
     rand_a, rand_b = tail >> 68 & 0xFFF, tail & ((1 << 62) - 1)
-    return str(uuid.UUID(int=stamp << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b))
+    text = f"{stamp << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"  # uuid.UUID costs three times as much
 
 
 def derived_id(*parts: str | int) -> str:
