@@ -276,7 +276,8 @@ class Life:
             await self._carry_out(cell, input_)
             return
         try:
-            async with self._watch.over(deaths.name_of(input_, self.inputs.timer.wake_at)):
+            name = deaths.name_of(input_, self.inputs.timer.wake_at)
+            async with self._watch.over(name, a_command=isinstance(input_, frames.Delivered)):
                 await self._carry_out(cell, input_)
         except Poisonous:
             self.delivering = input_

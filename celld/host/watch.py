@@ -24,10 +24,13 @@ WATCH_S: Final = 60.0
 """An input that ended its host waits for the next owner, and is among the first that it delivers."""
 
 _RETRY_S: Final = 0.2
+_WAIT_S: Final = 1.0
+_WAIT_S_MAX: Final = 300.0
+_DOUBLINGS_MAX: Final = 9
 
 
 class Poisonous(Exception):
-    """Three deaths are this input's: it is not delivered any more."""
+    """Three deaths are this command's: it is not delivered any more."""
 
 
 class Watch:
@@ -75,15 +78,18 @@ class Watch:
         self._noted = False
 
     @contextlib.asynccontextmanager
-    async def over(self, name: str) -> AsyncIterator[None]:
+    async def over(self, name: str, *, a_command: bool) -> AsyncIterator[None]:
         """Note an input for as long as the body has it decided and committed; the note stays when the body fails.
 
-        Raises Poisonous before the body.
+        Raises Poisonous before the body, for a command. What the world says cannot be done without, and hosts may die
+        one after the other of something else: it waits instead, longer each time, so that it ends few of them.
         """
         suspect = _digest(name)
         deaths = self._deaths[suspect]
         if deaths >= ON_ONE_INPUT_MAX:
-            raise Poisonous(f"{deaths} deaths at {name}")
+            if a_command:
+                raise Poisonous(f"{deaths} deaths at {name}")
+            await asyncio.sleep(_wait_s(deaths))
         async with self._suspects if deaths else contextlib.nullcontext():
             await self._write(suspect, deaths)
             yield
@@ -107,6 +113,11 @@ class Watch:
                 continue
             self._noted = suspect is not None
             return
+
+
+def _wait_s(deaths: int) -> float:
+    """Return how long an input waits of which so many seem to have died: from a second to five minutes."""
+    return min(_WAIT_S * 2.0 ** min(deaths - ON_ONE_INPUT_MAX, _DOUBLINGS_MAX), _WAIT_S_MAX)
 
 
 def _digest(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections import Counter
@@ -160,6 +161,21 @@ async def test_what_ends_whole_cell_hosts_is_set_aside_and_nothing_that_was_besi
         assert await w.gapless(one)
     head = await w.head(session)
     assert (head["delivering"], head["inbox_open0"]) == (None, 0)
+
+
+async def test_hosts_that_die_while_they_take_a_session_over_do_not_fail_it(w: World) -> None:
+    session = await w.create()
+    owned = int.from_bytes(hashlib.blake2b(b"owned", digest_size=8).digest()) >> 1
+    await w.all_seeing.execute(
+        "UPDATE setpoint.session_heads SET delivering = $3, delivering_deaths = 2 "
+        "WHERE (tenant_id, session_id) = ($1, $2)",
+        *(session.tenant, session.id, owned),
+    )
+    await w.celld()
+    command = await w.enqueue(session, "halt", {}, lane=0)
+    assert (await w.ended(command))[0] == "succeeded"
+    assert "session.failed" not in await w.types(session)
+    assert (await w.head(session))["delivering"] is None
 
 
 async def one_of(w: World, command: str, celld: Celld) -> bool:
