@@ -107,7 +107,9 @@ class CompilePool:
             answer = await self._attempt(seat, frame) or await self._attempt(seat, frame)
         finally:
             self._free.put_nowait(seat)
-        return answer or _too_expensive("the compiler died of it twice")
+        return answer or _too_expensive(
+            f"the compiler died of it twice, with {self._memory_bytes_max // limits.MIB} MiB of memory"
+        )
 
     async def _take_seat(self) -> _Seat:
         if self._waiting >= self._queue_max:

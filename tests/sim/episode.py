@@ -124,7 +124,7 @@ def _act(random: Random, world: World) -> None:
         case 12:
             world.crash(lambda execution_id: random.choice(FATES))
         case 13:
-            world.place = ("sandbox-2", f"ledger-{random.randint(1, 3)}", random.randint(1, 3))
+            world.place = ("sandbox-2", f"ledger-{random.randint(1, 3)}", world.place[2] + random.randint(0, 1))
         case 14:
             if not world.foreign.pop(key := random.choice(LOCKS), None):
                 world.hold(key)
