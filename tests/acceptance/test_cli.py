@@ -18,6 +18,7 @@ import pytest
 from setpoint.local.stack import free_port
 from setpoint.runtime import process_start
 from tests.acceptance.projects import asset, project
+from tests.measured import measured
 
 _BOUND_S = 90
 
@@ -28,6 +29,7 @@ class Terminal:
     def __init__(self, home: Path, port: int) -> None:
         self.home, self.port = home, port
         self.environment = {
+            **measured(),
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "SETPOINT_STATE_DIR": str(home / "state"),

@@ -19,6 +19,7 @@ from tests.acceptance.made import Made
 from tests.acceptance.projects import runs
 from tests.acceptance.sentence import listed, rows_of
 from tests.acceptance.story import Event, Story
+from tests.measured import measured
 
 scenarios("features/commands.feature")
 
@@ -204,7 +205,7 @@ def test_the_command_line_prints_what_a_dry_run_says(stack: World, story: Story)
         "-s",
         story.session,
     ]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(stack.root), "LANG": "C.UTF-8"}
+    environment = {**measured(), "PATH": os.environ["PATH"], "HOME": str(stack.root), "LANG": "C.UTF-8"}
     environment |= {"SETPOINT_SERVER": stack.stack.server, "SETPOINT_API_KEY": stack.stack.api_key}
     table = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
     assert [line.split()[:4] for line in table.splitlines()[1:3]] == [

@@ -9,11 +9,13 @@ import sys
 
 from tests.acceptance.harness import World, gapless, world
 from tests.acceptance.test_survival import began, let_go, slow
+from tests.measured import measured
 
 
 def setpoint(stack: World, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command as the operator of a stack."""
     environment = {
+        **measured(),
         "PATH": os.environ["PATH"],
         "HOME": str(stack.root),
         "SETPOINT_BROKERS": f"127.0.0.1:{stack.stack.ports['broker']}",

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.acceptance.harness import World, world
 from tests.acceptance.projects import asset, project, wait_for_file
+from tests.measured import measured
 
 KEY = "the warehouse"
 
@@ -22,7 +23,7 @@ def locked(name: str, sync: str = "") -> dict[str, str]:
 
 
 def setpoint(w: World, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(w.root), "LANG": "C.UTF-8"}
+    environment = {**measured(), "PATH": os.environ["PATH"], "HOME": str(w.root), "LANG": "C.UTF-8"}
     environment |= {"SETPOINT_SERVER": w.stack.server, "SETPOINT_API_KEY": w.stack.api_key}
     return subprocess.run(
         [sys.executable, "-P", "-m", "setpoint.cli", *words],

@@ -14,6 +14,7 @@ from typing import IO
 
 from tests.acceptance.harness import WAIT_S, World, world
 from tests.acceptance.projects import asset, project, wait_for_file
+from tests.measured import measured
 
 TTL = {"SETPOINT_LEASE_TTL": "3s"}
 
@@ -23,6 +24,7 @@ class Following:
 
     def __init__(self, stack: World, *words: str) -> None:
         environment = {
+            **measured(),
             "PATH": os.environ["PATH"],
             "HOME": str(stack.root),
             "LANG": "C.UTF-8",

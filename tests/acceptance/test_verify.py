@@ -10,11 +10,13 @@ import sys
 from migrations.door import connect
 from tests.acceptance.harness import World, world
 from tests.acceptance.projects import asset, project
+from tests.measured import measured
 
 
 def verify(stack: World, session: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a user of the stack."""
     environment = {
+        **measured(),
         "PATH": "/usr/bin:/bin",
         "HOME": str(stack.root),
         "SETPOINT_SERVER": stack.stack.server,

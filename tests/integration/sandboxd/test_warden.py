@@ -13,11 +13,15 @@ from setpoint.contracts import run
 from tests.integration.sandboxd.harness import Cell, Sandboxd, cell, eventually, pids_of, tool
 
 
-def warden_of(host: Sandboxd) -> int:
-    """Return the pid of a sandboxd's warden."""
-    children = Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()
-    (found,) = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == "warden"]
-    return found
+async def warden_of(host: Sandboxd) -> int:
+    """Return the pid of a sandboxd's warden, once it goes by that name."""
+
+    def named() -> list[int]:
+        children = Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()
+        return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == "warden"]
+
+    await eventually(lambda: len(named()) == 1, "it has a warden")
+    return named()[0]
 
 
 async def frozen_after(peer: Cell, *argv: str, orphan_timeout_s: float) -> tuple[run.RunSpec, float]:
@@ -82,7 +86,7 @@ async def test_without_its_warden_a_host_ends(fresh: Sandboxd) -> None:
         spec = peer.spec(tool("sh", "-c", "touch up; sleep 95.5"))
         await peer.start(spec)
         await peer.exists("up")
-        os.kill(warden_of(fresh), signal.SIGKILL)
+        os.kill(await warden_of(fresh), signal.SIGKILL)
         assert fresh.process is not None
         assert fresh.process.wait(timeout=20) == 1
     await eventually(lambda: not pids_of("sleep 95.5"), "its runs end with it")
@@ -90,10 +94,10 @@ async def test_without_its_warden_a_host_ends(fresh: Sandboxd) -> None:
 
 async def test_the_warden_ends_with_its_host(fresh: Sandboxd) -> None:
     fresh.start()
-    warden = warden_of(fresh)
+    warden = await warden_of(fresh)
     fresh.kill()
     await eventually(lambda: runtime.process_start(warden) is None, "the warden ends")
     fresh.start()
-    warden = warden_of(fresh)
+    warden = await warden_of(fresh)
     assert fresh.stop() == 0
     await eventually(lambda: runtime.process_start(warden) is None, "the warden ends")

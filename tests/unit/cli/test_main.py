@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from setpoint.contracts.problem import CODES
+from tests.measured import measured
 
 
 def setpoint(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the CLI as a process with nothing in its environment but what is given."""
     command = [sys.executable, "-P", "-m", "setpoint.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment})
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**measured(), "PATH": "/usr/bin:/bin", **environment}
+    )
 
 
 @pytest.mark.parametrize(
