@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 _IDLE_TICK_US: Final = 1_000_000
 _RETRY_S: Final = 0.2
 _ENCODED_EVERY: Final = 32
-_FOLDED_TWICE: Final = 0.08
-_SNAPSHOT_SHARE: Final = 0.1
+_FOLDED_TWICE: Final = 0.04
+_SNAPSHOT_SHARE: Final = 0.03
+_WOKEN_MORE: Final = 8
+"""Sessions wake up much more often than their owners die: so much rarer is the whole log folded for it."""
 
 
 class SessionGone(Expected):
@@ -271,6 +273,7 @@ class Life:
             assert snapshot.decode(snapshot.encode(state), session) == state, "a snapshot is not what it was made of"
         if (yield from release("hibernate", self.head_seq, wake_at)):
             rooms.met["fell asleep"] += 1
+            rooms.slept[self._held.key] = self.head_seq, self.facts.dump()
             return True
         rooms.met["sleep raced by a command"] += 1
         self.inputs.look()
@@ -301,7 +304,10 @@ class Life:
             raise SessionGone("there is no such session")
         if head.sandbox_host:
             self.facts.place = Place(head.sandbox_host, head.ledger_id or "", head.workspace_no)
-        for event in log:
+        known, content = self._rooms.slept.get(key, (0, b""))
+        if known and not self.facts.load(content):
+            raise Defect(AssertionError("the shell's part of a snapshot cannot be read back"))
+        for event in log[known:]:
             self.facts.note(event, event.at)
         seq = len(log)
         if seq < max(self.head_seq, head.head_seq):
@@ -313,7 +319,9 @@ class Life:
         """Fold the log, or what is new of it since somebody in this world folded it."""
         rooms, key = self._rooms, self._held.key
         before = rooms.folded.get(key)
-        whole = rooms.refold_every and rooms.random.random() * rooms.refold_every < 1
+        woken = len(log) > 1 and log[-2].type == "session.hibernated"
+        every = rooms.refold_every * (_WOKEN_MORE if woken and rooms.refold_every > 1 else 1)
+        whole = every and rooms.random.random() * every < 1
         state = empty(key.session) if before is None or whole or before.head_seq > len(log) else before
         for event in log[state.head_seq :]:
             state = evolve(state, self._filled(event))

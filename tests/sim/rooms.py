@@ -35,6 +35,8 @@ class Rooms:
     blobs: dict[str, bytes] = field(default_factory=dict)
     met: Counter[str] = field(default_factory=Counter)
     folded: dict[SessionKey, State] = field(default_factory=dict)
+    slept: dict[SessionKey, tuple[int, bytes]] = field(default_factory=dict)
+    """What a shell knew when its session fell asleep, as its snapshot would keep it: at which seq, and the facts."""
     refold_every: int = 4
     poll_s: float = 2.0
     """The pause between polls; really one second, and here longer still when no more faults are to come."""

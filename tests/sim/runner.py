@@ -23,7 +23,7 @@ from tests.sim.plan import FAULTS_MIN, plan
 from tests.sim.play import DECISIONS_MIN, play
 
 FAILURES_MAX: Final = 20
-_GC_EVERY: Final = 10
+_GC_EVERY: Final = 20
 _SHARE: Final = 50
 
 
@@ -76,6 +76,7 @@ def one(seed: int, dropped: frozenset[str] = frozenset(), *, thorough: bool = Fa
 def several(seeds: Iterable[int]) -> Iterator[Tally]:
     """Play schedules one after the other; yields after every few of them."""
     gc.disable()  # a world is full of cycles, and is let go of whole
+    gc.freeze()  # what is there before any world stays
     try:
         tally = Tally()
         for count, seed in enumerate(seeds, 1):
@@ -87,6 +88,7 @@ def several(seeds: Iterable[int]) -> Iterator[Tally]:
                 tally = Tally()
         yield tally
     finally:
+        gc.unfreeze()
         gc.enable()
 
 
