@@ -25,6 +25,7 @@ class _Sync:
     ok: bool = True
     over: bool = False
     outdated: int = 0
+    merged: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -87,8 +88,11 @@ class Triggers:
             one = self.assets.setdefault(name, _Asset())
             one.pending.append(event.seq)
             if one.sync is not None and not one.sync.over:
-                merges = one.sync.whole and one.sync.ok and one.sync.pair == self.specs.wanted(name)
-                self.met.append("trigger merged" if merges and not one.sync.outdated else "trigger beside a sync")
+                fits = one.sync.whole and one.sync.ok and one.sync.pair == self.specs.wanted(name)
+                if fits and not one.sync.outdated:
+                    one.sync.merged.add(event.seq)
+                merges = event.seq in one.sync.merged
+                self.met.append("trigger merged" if merges else "trigger beside a sync")
             elif one.sync is not None:
                 self.met.append("trigger after the end")
 
@@ -101,12 +105,7 @@ class Triggers:
         sync.over = True
         if not sync.whole:
             return
-        wanted = sync.pair == self.specs.wanted(name) or bool(sync.outdated)
-        answered = [
-            seq
-            for seq in one.pending
-            if (sync.takes if seq < sync.seq else wanted and (not sync.outdated or seq < sync.outdated))
-        ]
+        answered = [seq for seq in one.pending if (sync.takes if seq < sync.seq else seq in sync.merged)]
         if any(seq > sync.seq for seq in answered):
             self.met.append("sync subsumed")
         one.pending = [seq for seq in one.pending if seq not in answered]
