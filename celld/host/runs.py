@@ -372,6 +372,8 @@ class Runs:
             except (LinkDown, TimeoutError):
                 continue
             if isinstance(answer, run.Done):
+                if (open_ := self._open.get(run_id)) is not None and not open_.attached:
+                    await self._attach(run_id, 0)  # else nobody is told of its end, and it keeps the session here
                 return
             refused = self._bench.refusal(answer)
             if refused is not None and refused.code == "unknown-run" and not doubtful:
