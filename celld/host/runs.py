@@ -310,23 +310,27 @@ class Runs:
             return 0.0
         return self._kept_alive_s + open_.orphan_timeout_s + limits.KILL_GRACE_S
 
-    def _waits_s(self, run_id: str) -> float:
-        """Return how long a found run waits for its host: what changes nothing does not keep the session there."""
+    def _waits_until_s(self, run_id: str) -> float:
+        """Return until when a found run waits for its host: what changes nothing does not keep the session there."""
         open_, place = self._open.get(run_id), self._facts.place
         if open_ is None or place is None or not open_.changes_things:
             return math.inf
         return self._over_s(self._rooms.sandboxes.link(place.host), open_.orphan_timeout_s)
 
+    async def _host_of(self, run_id: str) -> SandboxLink | None:
+        """Wait for the host of a found run; None when the run is over before, which is told: it is lost."""
+        fenced = await self._bench.ready_by(self._waits_until_s(run_id))
+        if fenced is None and run_id in self._open:
+            self._lost(run_id)
+        return fenced.link if fenced is not None else None
+
     async def _attach(self, run_id: str, after: int) -> None:
         key, epoch = self._held.key, self._held.epoch
         self._rooms.sandboxes.expect(run_id, self)
         for pause_s in pauses():
-            fenced = await self._bench.ready_by(self._waits_s(run_id))
-            if fenced is None:
-                if run_id in self._open:
-                    self._lost(run_id)
+            link = await self._host_of(run_id)
+            if link is None:
                 return
-            link = fenced.link
             frame = run.Attach(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id, after)
             open_ = self._open.setdefault(run_id, Open(self._facts.changes_things(run_id), 0.0))
             open_.attached = True
@@ -364,7 +368,9 @@ class Runs:
                 await asyncio.wait({starting.task}, timeout=_LOOK_S)
             if run_id not in self._open:
                 return
-            link = (await self._bench.ready()).link
+            link = await self._host_of(run_id)
+            if link is None:
+                return
             doubtful = link.may_come(run_id)  # asked before: what comes after the answer is what matters
             frame = run.Cancel(link.next_id(), link.grant(key, epoch), key.session, epoch, run_id)
             try:

@@ -313,23 +313,27 @@ class Runs:
             return 0.0
         return self._kept_alive_s + open_.orphan_timeout_s + limits.KILL_GRACE_S
 
-    def _waits_s(self, run_id: str) -> float:
-        """Return how long a found run waits for its host: what changes nothing does not keep the session there."""
+    def _waits_until_s(self, run_id: str) -> float:
+        """Return until when a found run waits for its host: what changes nothing does not keep the session there."""
         open_, place = self._open.get(run_id), self._facts.place
         if open_ is None or place is None or not open_.changes_things:
             return math.inf
         return self._over_s(self._host.links.get(place.host), open_.orphan_timeout_s)
 
+    def _host_of(self, run_id: str) -> Work:
+        """Wait for the host of a found run; None when the run is over before, which is told: it is lost."""
+        fenced = yield from self._bench.ready_by(self._waits_until_s(run_id))
+        if fenced is None and run_id in self._open:
+            self._lost(run_id)
+        return fenced.link if fenced is not None else None
+
     def _attach(self, run_id: str, after: int) -> Work:
         key, epoch = self._held.key, self._held.epoch
         self.expected.add(run_id)
         for pause_s in pauses():
-            fenced = yield from self._bench.ready_by(self._waits_s(run_id))
-            if fenced is None:
-                if run_id in self._open:
-                    self._lost(run_id)
+            link = yield from self._host_of(run_id)
+            if link is None:
                 return
-            link = fenced.link
             frame = run.Attach(link.next_id(), "", key.session, epoch, run_id, after)
             open_ = self._open.setdefault(run_id, _Open(self._facts.changes_things(run_id), 0.0))
             open_.attached = True
@@ -368,7 +372,9 @@ class Runs:
                 yield _LOOK_S
             if run_id not in self._open:
                 return
-            link = (yield from self._bench.ready()).link
+            link = yield from self._host_of(run_id)
+            if link is None:
+                return
             doubtful = link.may_come(run_id)
             frame = run.Cancel(link.next_id(), "", key.session, epoch, run_id)
             try:
