@@ -108,7 +108,7 @@ def _cancelled(state: State, event: Event) -> State:
     direct = asset.direct
     if direct is not None:
         direct = None if asset.sync.takes_direct and not direct.merged else replace(direct, merged=False)
-    return _ended(state, event, _later(replace(asset, direct=direct), event))
+    return _ended(state, event, _asked_for(state, _later(replace(asset, direct=direct), event), event))
 
 
 def _given_back(state: State, event: Event) -> State:
@@ -123,7 +123,14 @@ def _given_back(state: State, event: Event) -> State:
     asset = replace(asset, direct=direct)
     if sync.phase == "requested" and asset.drift is not None:
         asset = replace(asset, drift=replace(asset.drift, obstacle=event.data["reason"]))
-    return _ended(state, event, _later(asset, event))
+    return _ended(state, event, _asked_for(state, _later(asset, event), event))
+
+
+def _asked_for(state: State, asset: Asset, event: Event) -> Asset:
+    """Owe the look again that an open command waits for: no verification of this sync answers it any more."""
+    if any(command.type == "evaluate" and asset.name in command.left for command in state.commands.values()):
+        return schedule.owe(asset, Look(event.at, event.seq, gated=False, why="command"))
+    return asset
 
 
 def _later(asset: Asset, event: Event) -> Asset:
