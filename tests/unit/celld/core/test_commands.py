@@ -89,6 +89,29 @@ def test_evaluate_ends_when_each_has_a_verdict() -> None:
     assert result["message"] == "b: drifted"
 
 
+@pytest.mark.parametrize("ending", ["cancelled", "lost"])
+def test_evaluate_before_a_sync_that_ends_unverified_is_answered_even_below_a_blocked_one(ending: str) -> None:
+    below = asset("b", "a", "c", upstream_policy="any")
+    world = ready(asset("a", auto_sync_on_drift=False), asset("c"), asset("d"), below, max_sync_concurrency=1)
+    for name in ("a", "d"):
+        world.drift(name)
+    world.command("sync", {"select": ["c"]})
+    world.command("evaluate", {"select": ["a", "d"]})
+    world.run(12)
+    assert (world.docs["d"]["state"], world.events("sync.requested", "b")[0].data["kind"]) == ("syncing", "direct")
+    world.drift("b")
+    command_id = world.command("evaluate", {"select": ["b"]})
+    world.run(10)
+    assert len(world.events("sync.started", "b")) == 1
+    if ending == "cancelled":
+        world.command("cancel", {"asset": "b"})
+    else:
+        world.crash(lambda execution_id: "lost")
+    world.run(60)
+    assert len(world.events("sync.started", "b")) == 1
+    assert outcome(world, command_id)[1]["assets"] == {"b": "drifted"}
+
+
 def test_evaluate_of_what_cannot_be_evaluated_fails() -> None:
     world = ready(*CHAIN)
     world.truth["b", "c"] = "timeout"
