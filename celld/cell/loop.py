@@ -10,11 +10,11 @@ import os
 import socket
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from celld.cell import snapshot, wire
 from celld.core import workspace
-from celld.core.decide import decide
+from celld.core.decide import concluded, decide_several
 from celld.core.evolve import evolve
 from celld.core.state import State, empty
 from setpoint.contracts.cell import (
@@ -23,7 +23,6 @@ from setpoint.contracts.cell import (
     Committed,
     Decided,
     Deliver,
-    Delivered,
     Drop,
     FromCell,
     Hello,
@@ -36,9 +35,7 @@ from setpoint.contracts.cell import (
     ToCell,
 )
 from setpoint.contracts.codec import Unpacker
-from setpoint.contracts.event import Event, NewEvent, committed
 
-APPLIED: Final = "resources.applied"
 _unpack: Final = Unpacker(ToCell)  # built in the zygote, shared by every cell
 
 
@@ -48,11 +45,11 @@ class ReplayFailed(Exception):
 
 @dataclass
 class _Open:
-    """A decision that celld has not answered: its events, and the content that goes with a resources.applied."""
+    """A decision that celld has not answered: the state that its events lead to, and the instant they were given."""
 
     input_no: int
-    events: tuple[NewEvent, ...]
-    attachment: bytes | None
+    state: State
+    now: int
 
 
 @dataclass
@@ -132,20 +129,19 @@ class Cell:
     def _deliver(self, frame: Deliver) -> Decided:
         hosted = self._sessions[frame.session]
         assert hosted.restored and hosted.open is None, "one decision is in flight per session"
-        decision = decide(hosted.state, frame.input, frame.now)
-        if decision.events:
-            attachment = frame.input.attachment if isinstance(frame.input, Delivered) else None
-            hosted.open = _Open(frame.input_no, decision.events, attachment)
-        return Decided(frame.session, frame.input_no, hosted.state.head_seq, decision)
+        turn, taken = decide_several(hosted.state, (frame.input, *frame.more), frame.now)
+        if turn.events:
+            hosted.open = _Open(frame.input_no, turn.state, frame.now)
+        return Decided(frame.session, frame.input_no, hosted.state.head_seq, concluded(hosted.state, turn), taken)
 
     def _commit(self, frame: Committed) -> None:
+        """Move on to the state that was decided by: it is the fold of the events that are in the log now."""
         hosted = self._sessions[frame.session]
         open_ = hosted.open
         assert open_ is not None and open_.input_no == frame.input_no, "committed what was not decided"
-        hosted.open = None
-        for n, new in enumerate(open_.events):
-            event = committed(new, frame.first_seq + n, frame.at, frame.session, frame.epoch)
-            hosted.state = evolve(hosted.state, _filled(event, open_.attachment))
+        as_proposed = hosted.state.head_seq + 1, open_.now, open_.state.epoch
+        assert as_proposed == (frame.first_seq, frame.at, frame.epoch), "committed otherwise than it was decided"
+        hosted.state, hosted.open = open_.state, None
 
 
 def is_idle(state: State) -> bool:
@@ -157,14 +153,6 @@ def is_idle(state: State) -> bool:
 def _complain(session: str, error: snapshot.SnapshotRefused) -> None:
     """Say on celld's log why the log must do without a snapshot."""
     print(f"no snapshot of session {session}: {error}", file=sys.stderr, flush=True)
-
-
-def _filled(event: Event, attachment: bytes | None) -> Event:
-    """Give a resources.applied the compiled set that its command brought along."""
-    if event.type != APPLIED or attachment is None:
-        return event
-    fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
-    return Event(**fields | {"attachment": attachment})
 
 
 def serve(pipe: socket.socket, label: str) -> None:

@@ -6,7 +6,10 @@ events (with their seqs and ``at`` = ``now``) is exactly the one it went on deci
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+from msgspec.structs import replace
 
 from celld.core import command, lock, project, runs, settle, workspace
 from celld.core.effect import orphan_timeout_s
@@ -15,6 +18,7 @@ from celld.core.turn import Turn
 from setpoint.contracts.cell import (
     Decision,
     Delivered,
+    Effect,
     Input,
     LockBusy,
     Materialized,
@@ -25,14 +29,49 @@ from setpoint.contracts.cell import (
     RunEnded,
     RunFound,
     RunRefused,
+    StartRun,
     StepEnded,
     Tick,
 )
+
+_JOINED_EVENTS_MAX: Final = 100
+"""A decision that has so many events is joined by no further input."""
 
 
 def decide(state: State, observed: Input, now: int) -> Decision:
     """Decide on one input at ``now`` (microseconds since the epoch)."""
     return concluded(state, work_out(state, observed, now))
+
+
+def decide_several(state: State, observed: Sequence[Input], now: int) -> tuple[Turn, int]:
+    """Decide on inputs that wait together, one after the other: return what they come to, and how many they were.
+
+    The turn is what ``decide`` would have come to on each in turn, at one instant; pass it to ``concluded``. Those that
+    are left are delivered again. What takes or gives back a lock stands alone: its commit may be refused for that, and
+    is then to be tried without it.
+    """
+    turn, taken = work_out(state, observed[0], now), 1
+    alone = any(lock.changes(state, turn.state))
+    while taken < len(observed) and not alone and _may_be_joined(turn):
+        after = work_out(turn.state, observed[taken], now)
+        if any(lock.changes(turn.state, after.state)):
+            break
+        after.effects = turn.effects + [_further_on(effect, len(turn.events)) for effect in after.effects]
+        after.events = turn.events + after.events
+        turn, taken = after, taken + 1
+    return turn, taken
+
+
+def _further_on(effect: Effect, events: int) -> Effect:
+    """Return an effect of a turn as it is with so many events before those of the turn."""
+    if isinstance(effect, StartRun) and not effect.seq:
+        return replace(effect, seq_offset=effect.seq_offset + events)
+    return effect
+
+
+def _may_be_joined(turn: Turn) -> bool:
+    ends = any(isinstance(effect, Release) for effect in turn.effects)
+    return not turn.again and not ends and len(turn.events) < _JOINED_EVENTS_MAX
 
 
 def concluded(state: State, turn: Turn) -> Decision:

@@ -171,13 +171,18 @@ class Cell:
         self._write(frame)
         await self._pipe.writable()
 
-    async def decide(self, input_: frames.Input, now: int) -> frames.Decided:
-        """Have the cell decide on an input; answer with ``committed`` or ``aborted`` when it has events."""
+    async def decide(self, input_: frames.Input, now: int, more: tuple[frames.Input, ...] = ()) -> frames.Decided:
+        """Have the cell decide on an input, and on what it likes of ``more``, which waits behind it.
+
+        Answer with ``committed`` or ``aborted`` when the decision has events.
+        """
         self._input_no += 1
-        self._write(frames.Deliver(self._session, self._input_no, now, input_))
+        self._write(frames.Deliver(self._session, self._input_no, now, input_, more))
         decided = await self._answer(DECIDE_S_MAX)
         if not isinstance(decided, frames.Decided) or decided.input_no != self._input_no:
             raise CellDied(None, f"it answered {type(decided).__name__} to an input")
+        if not 1 <= decided.taken <= 1 + len(more):
+            raise CellDied(None, f"it decided on {decided.taken} of {1 + len(more)} inputs")
         return decided
 
     def committed(self, first_seq: int, at: int, epoch: tuple[int, int]) -> None:

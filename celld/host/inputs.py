@@ -21,6 +21,8 @@ from setpoint.contracts import limits
 ReadInbox = Callable[[tuple[int, int]], Awaitable[list[frames.Delivered]]]
 
 _RETRY_S: Final = 0.2
+_TOGETHER_MAX: Final = 16
+"""So many inputs are offered for one decision: what a command of the control lane may have to wait for."""
 
 
 class Overflow(Exception):
@@ -106,6 +108,21 @@ class Inputs:
             elif not await self._changes():
                 return Quiet()
 
+    def behind(self, first: frames.Input) -> tuple[frames.Input, ...]:
+        """Take out what waits behind an input that was just handed out and may be decided on together with it.
+
+        What is not decided on goes back by ``again``.
+        """
+        found = [first]
+        while len(found) < _TOGETHER_MAX and _is_plain(found[-1]) and not self._stopped and self._broken is None:
+            if self._facts and _is_plain(self._facts[0]):
+                found.append(self._facts.popleft())
+            elif not self._facts and not self._look and self._commands and _is_plain(self._commands[0][2]):
+                found.append(heapq.heappop(self._commands)[2])
+            else:
+                break
+        return tuple(found[1:])
+
     async def _changes(self) -> bool:
         """Wait for something to be handed out; False when nothing came."""
         try:
@@ -136,3 +153,10 @@ class Inputs:
                 max(work, row.inbox_seq) if row.lane == limits.LANE_WORK else work,
             )
         self._look = self._look or len(rows) >= limits.INBOX_READ_MAX
+
+
+def _is_plain(one: frames.Input) -> bool:
+    """Tell whether an input may share a decision. An apply brings content along, and is large."""
+    if isinstance(one, frames.Delivered):
+        return one.type != "apply"
+    return isinstance(one, frames.StepEnded | frames.RunEnded)

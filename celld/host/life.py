@@ -83,7 +83,10 @@ class Life:
         self.head_seq = held.head_seq
         self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known), rooms.quiet_s)
         self.delivering: frames.Input | None = None
-        """The input whose decision the cell has not answered yet: a death now is this input's."""
+        """The input whose decision the cell has not answered yet: a death now is this input's.
+
+        None while there are several: after a death each is delivered alone for a while, and the next is somebody's.
+        """
         self._runs = Runs(rooms, held, self.facts, self.inputs.push, self._gone, self._pass_on)
         self._snapshots = Snapshots(rooms.pool, held, self.facts)
         self._whole_log, self._restored = whole_log, False
@@ -271,9 +274,9 @@ class Life:
     # Decide, commit, act
 
     async def _take(self, cell: Cell, input_: frames.Input) -> None:
-        """Have one input decided, commit what was decided, begin its effects. Raises Poisonous as well."""
+        """Have an input decided, commit what was decided, begin its effects. Raises Poisonous as well."""
         if not self._watch.on:
-            await self._carry_out(cell, input_)
+            await self._carry_out(cell, input_, () if self._skipped else self.inputs.behind(input_))
             return
         try:
             name = deaths.name_of(input_, self.inputs.timer.wake_at)
@@ -283,16 +286,24 @@ class Life:
             self.delivering = input_
             raise
 
-    async def _carry_out(self, cell: Cell, input_: frames.Input) -> None:
+    async def _carry_out(self, cell: Cell, input_: frames.Input, more: tuple[frames.Input, ...] = ()) -> None:
+        """Have an input decided, and with it what the cell takes of ``more``; the rest waits on."""
         now = max(runtime.now_us(), self.facts.last_at)  # another host's clock may have been ahead of ours
-        if isinstance(input_, frames.Delivered):
-            failpoints.hit(f"celld.deliver.{input_.type}")
+        for one in (input_, *more):
+            if isinstance(one, frames.Delivered):
+                failpoints.hit(f"celld.deliver.{one.type}")
         shown = await self._with_attachment(input_)
-        self.delivering = input_
+        self.delivering = None if more else input_
         try:
-            decided = await cell.decide(shown, now)
+            decided = await cell.decide(shown, now, more)
         except codec.FrameRefused as error:
-            raise InputRejected(f"it does not fit the pipe: {error}") from error
+            if not more:
+                raise InputRejected(f"it does not fit the pipe: {error}") from error
+            self.inputs.again(*more)  # nothing was sent: alone it shows whose fault it is
+            await self._carry_out(cell, input_)
+            return
+        self.inputs.again(*more[decided.taken - 1 :])
+        self.delivering = input_ if decided.taken == 1 else None
         decision = decided.decision
         if decided.base_seq != self.head_seq:
             raise CellWrong(f"the cell decided at {decided.base_seq}, the log is at {self.head_seq}")
@@ -315,7 +326,7 @@ class Life:
 
     async def _commit(self, cell: Cell, input_: frames.Input, decision: frames.Decision, now: int) -> bool:
         """Write a decision; False when it was not written and its input comes again."""
-        key, epoch = self._held.key, self._held.epoch
+        key, epoch, blamed = self._held.key, self._held.epoch, self.delivering
         try:
             made = item.build(key, epoch, self.head_seq, runtime.new_id(), now, decision, delivered=self._watch.notes)
         except item.Unwritable as error:
@@ -324,7 +335,7 @@ class Life:
         failpoints.hit("celld.commit.before")
         became = await self._rooms.committer.commit(made)
         failpoints.hit("celld.commit.after")
-        self._raise_unless_ours(became, input_)
+        self._raise_unless_ours(became, blamed)
         if became.status == "lock_busy":
             cell.aborted("lock_busy", became.detail)
             self.inputs.again(_lock_busy(decision, became.detail), input_)
@@ -337,7 +348,7 @@ class Life:
         self._rooms.moved(key, self.head_seq)
         return True
 
-    def _raise_unless_ours(self, became: Outcome, input_: frames.Input) -> None:
+    def _raise_unless_ours(self, became: Outcome, blamed: frames.Input | None) -> None:
         match became.status:
             case "committed" | "lock_busy":
                 return
@@ -348,7 +359,7 @@ class Life:
             case "truncated":
                 raise LogTruncated(f"the log ends at {became.seq}, it was at {self.head_seq}")
             case "rejected":
-                self.delivering = input_
+                self.delivering = blamed
                 raise InputRejected(became.detail)
 
     async def _with_attachment(self, input_: frames.Input) -> frames.Input:

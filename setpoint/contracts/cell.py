@@ -220,12 +220,16 @@ class Restore(Struct, tag="restore", frozen=True):
 
 
 class Deliver(Struct, tag="deliver", frozen=True):
-    """One input with its time (microseconds since the epoch). One is in flight per session."""
+    """One input with its time (microseconds since the epoch). One such frame is in flight per session.
+
+    ``more``: what waits behind it. The cell may decide on some of that in the same decision; it says on how many.
+    """
 
     session: str
     input_no: int
     now: int
     input: Input
+    more: tuple[Input, ...] = ()
 
 
 class Committed(Struct, tag="committed", frozen=True):
@@ -290,12 +294,13 @@ class Restored(Struct, tag="restored", frozen=True):
 
 
 class Decided(Struct, tag="decided", frozen=True):
-    """The decision on ``input_no``, made on the state at ``base_seq``."""
+    """The decision on ``input_no``, made on the state at ``base_seq``. ``taken``: on how many inputs of that frame."""
 
     session: str
     input_no: int
     base_seq: int
     decision: Decision
+    taken: int = 1
 
 
 class Pong(Struct, tag="pong", frozen=True):

@@ -110,14 +110,14 @@ def _cpu(stack: World) -> dict[str, float]:
 def _report(ours: list[_Drained], theirs: list[Inserted]) -> Report:
     mine, peer = middle([one.per_s for one in ours]), middle([one.per_s for one in theirs])
     per_commit = middle([one.events / one.commits for one in ours])
-    sessions_per_commit = per_commit * SESSIONS * _COMMANDS / ours[-1].events
+    commands_per_commit = per_commit * SESSIONS * _COMMANDS / ours[-1].events
     ratio = mine / peer
     cpu = {part: middle([one.cpu[part] / one.events * 1e6 for one in ours]) for part in ours[0].cpu}
     peer_cpu = {part: middle([one.cpu_us[part] for one in theirs]) for part in theirs[0].cpu_us}
     rows = (
         ("events a second", f"{mine:,.0f}", f"{peer:,.0f}", f"{ratio:.2f}"),
         ("events a commit", f"{per_commit:.1f}", "1", ""),
-        ("sessions a commit", f"{sessions_per_commit:.1f}", "1", ""),
+        ("commands a commit", f"{commands_per_commit:.1f}", "1", ""),
         ("median of one transaction, ms", "", f"{middle([one.p50_ms for one in theirs]):.2f}", ""),
         *(_part(part, cpu.get(part), peer_cpu.get(part)) for part in (*cpu, "pgbench")),
         ("CPU us an event, all", f"{sum(cpu.values()):.0f}", f"{sum(peer_cpu.values()):.0f}", ""),

@@ -6,14 +6,12 @@ is only the order of things: one decision in flight, commit first, then act, and
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from celld.cell import snapshot
 from celld.cell.loop import Cell, _Hosted, is_idle
-from celld.core.decide import concluded, work_out
+from celld.core.decide import concluded, decide, decide_several
 from celld.core.evolve import evolve
 from celld.core.state import State, empty
 from celld.host.facts import Place, SessionFacts
@@ -22,11 +20,11 @@ from celld.plane import item as items
 from celld.plane.key import Held
 from migrations.outcome import Fault
 from setpoint.contracts import cell as frames
-from setpoint.contracts import limits
-from setpoint.contracts.event import Event
+from setpoint.contracts.event import Event, NewEvent, committed
+from tests.sim.inputs import Inputs, Quiet
 from tests.sim.items import of_decision
-from tests.sim.kernel import Expected, Future, TimedOut, Work
-from tests.sim.postgres import commands, reads
+from tests.sim.kernel import Expected, Work
+from tests.sim.postgres import reads
 from tests.sim.postgres.item import Item, decode
 from tests.sim.runs import Runs
 
@@ -62,117 +60,6 @@ class Defect(Expected):
         self.error = error
 
 
-class Quiet:
-    """Nothing has come for a while."""
-
-
-class Inputs:
-    """What waits to be told to a cell (``celld.host.inputs``): facts first, then commands, then the tick."""
-
-    def __init__(self, host: CellHost, held: Held) -> None:
-        self._host, self._held = host, held
-        self._facts: deque[frames.Input] = deque()
-        self._commands: list[tuple[int, int, frames.Delivered]] = []
-        self._known = (0, 0)
-        self._look = True
-        self._stopped = False
-        self._broken: Exception | None = None
-        self._changed = Future()
-        self._wake_at: int | None = None
-        self._armed = 0
-
-    def push(self, fact: frames.Input) -> None:
-        """Queue what has happened."""
-        self._facts.append(fact)
-        self._changed.give()
-
-    def again(self, *inputs: frames.Input) -> None:
-        """Put inputs back at the front, in this order."""
-        self._facts.extendleft(reversed(inputs))
-        self._changed.give()
-
-    def look(self) -> None:
-        """Read the inbox before the next command is handed out."""
-        self._look = True
-        self._changed.give()
-
-    def stop(self) -> None:
-        """Hand nothing out any more."""
-        self._stopped = True
-        self._changed.give()
-
-    def break_off(self, error: Exception) -> None:
-        """Make ``next`` raise."""
-        self._broken = self._broken or error
-        self._changed.give()
-
-    def arm(self, wake_at: int | None) -> None:
-        """Tick at an instant of the host's wall clock, and no more at any former one."""
-        self._armed += 1
-        self._wake_at = wake_at
-        if wake_at is None:
-            return
-        armed = self._armed
-        self._host.kernel.at(wake_at - self._host.offset_us, lambda: self._host.scope.post(lambda: self._tick(armed)))
-
-    @property
-    def wake_at(self) -> int | None:
-        """Return the instant that is waited for."""
-        return self._wake_at
-
-    @property
-    def empty(self) -> bool:
-        """Tell whether nothing waits, as far as is known here."""
-        due = self._wake_at is not None and self._wake_at <= self._host.wall_us()
-        return not (self._facts or self._commands or self._look or due or self._stopped) and self._broken is None
-
-    def _tick(self, armed: int) -> None:
-        if armed == self._armed:
-            self._changed.give()
-
-    def next(self) -> Work:
-        """Wait for the next input; None after ``stop``; Quiet when nothing comes for a while and sessions sleep."""
-        while True:
-            self._changed = Future()
-            if self._broken is not None:
-                raise self._broken
-            if self._stopped:
-                return None
-            if self._facts:
-                return self._facts.popleft()
-            if self._look:
-                yield from self._read_more()
-            elif self._commands:
-                return heapq.heappop(self._commands)[2]
-            elif self._wake_at is not None and self._wake_at <= self._host.wall_us():
-                self._wake_at = None
-                return frames.Tick()
-            elif self._host.rooms.quiet_s is None:
-                yield self._changed
-            else:
-                try:
-                    yield self._host.scope.within(self._changed, self._host.rooms.quiet_s)
-                except TimedOut:
-                    return Quiet()
-
-    def _read_more(self) -> Work:
-        self._look = False
-        key = self._held.key
-        try:
-            rows = yield self._host.ask(commands.inbox, key.tenant, key.session, *self._known, limits.INBOX_READ_MAX)
-        except Fault:
-            self._look = True
-            yield _RETRY_S
-            return
-        for row in rows:
-            given = frames.Delivered(row.command_id, row.lane, row.inbox_seq, row.type, row.payload)
-            heapq.heappush(self._commands, (row.lane, row.inbox_seq, given))
-            known = list(self._known)
-            known[row.lane] = max(known[row.lane], row.inbox_seq)
-            self._known = (known[0], known[1])
-        self._look = self._look or len(rows) >= limits.INBOX_READ_MAX
-
-
 class _AdoptingCell(Cell):
     """A cell that may be given a state folded before, in place of the events.
 
@@ -185,18 +72,25 @@ class _AdoptingCell(Cell):
         self._quick = quick
         self._decided: State | None = None
 
-    def decide(self, frame: frames.Deliver) -> frames.Decision:
+    def decide(self, frame: frames.Deliver) -> frames.Decided:
         """Decide as ``take`` does."""
-        if not self._quick:
-            decided = self.take(frame)
-            assert isinstance(decided, frames.Decided), decided
-            if decided.decision.events:
-                self._decided = work_out(self.state(frame.session), frame.input, frame.now).state
-            return decided.decision
         state = self.state(frame.session)
-        turn = work_out(state, frame.input, frame.now)
-        self._decided = turn.state
-        return concluded(state, turn)
+        if self._quick:
+            turn, taken = decide_several(state, (frame.input, *frame.more), frame.now)
+            self._decided = turn.state
+            return frames.Decided(frame.session, frame.input_no, state.head_seq, concluded(state, turn), taken)
+        decided = self.take(frame)
+        assert isinstance(decided, frames.Decided), decided
+        proposed: list[NewEvent] = []
+        for one in (frame.input, *frame.more)[: decided.taken]:
+            events = decide(state, one, frame.now).events
+            proposed += events
+            for new in events:
+                event = committed(new, state.head_seq + 1, frame.now, frame.session, state.epoch)
+                state = evolve(state, _with(event, getattr(one, "attachment", None)))
+        assert decided.decision.events == tuple(proposed), "inputs are decided on otherwise together than one by one"
+        self._decided = state
+        return decided
 
     def commit(self, frame: frames.Committed) -> None:
         """Take note that the last decision is in the log."""
@@ -333,8 +227,7 @@ class Life:
     def _filled(self, event: Event) -> Event:
         if event.type != "resources.applied":
             return event
-        fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
-        return Event(**fields | {"attachment": self._rooms.blobs[event.data["resources"]]})
+        return _with(event, self._rooms.blobs[event.data["resources"]])
 
     def _patiently(self, fn: Callable[..., Any], *args: Any) -> Work:
         while True:
@@ -346,15 +239,19 @@ class Life:
     # Decide, commit, act
 
     def _take(self, input_: frames.Input) -> Work:
-        """Have one input decided, commit what was decided, begin its effects."""
-        rooms, session = self._rooms, self._held.key.session
+        """Have an input decided, and what may be of those behind it; commit that, begin its effects."""
+        rooms, session, more = self._rooms, self._held.key.session, self.inputs.behind(input_)
         now = max(self._host.wall_us(), self.facts.last_at)
         self._input_no += 1
-        rooms.decisions += 1
         try:
-            decision = self._cell.decide(frames.Deliver(session, self._input_no, now, self._with_attachment(input_)))
+            shown = self._with_attachment(input_)
+            decided = self._cell.decide(frames.Deliver(session, self._input_no, now, shown, more))
         except Exception as error:
             raise Defect(error) from error
+        decision = decided.decision
+        rooms.decisions += decided.taken
+        rooms.met["several inputs in one decision"] += decided.taken > 1
+        self.inputs.again(*more[decided.taken - 1 :])
         assert self.state().head_seq == self.head_seq, "the cell is not where the log is"
         first_seq = self.head_seq + 1
         if decision.events and not (yield from self._commit(input_, decision, now)):
@@ -420,6 +317,14 @@ class Life:
                 self.runs.cancel(effect)
             case frames.Release():
                 self._release = effect.mode
+
+
+def _with(event: Event, attachment: bytes | None) -> Event:
+    """Give a resources.applied its compiled set."""
+    if event.type != "resources.applied":
+        return event
+    fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
+    return Event(**fields | {"attachment": attachment})
 
 
 def read_log(db: Any, tenant: str, session: str) -> tuple[Any, list[Event]]:

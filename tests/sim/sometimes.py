@@ -32,6 +32,7 @@ POINTS: Final = (
     "degraded",
     "fell asleep",
     "sleep raced by a command",
+    "several inputs in one decision",
 )
 """What ``make sim`` asserts."""
 

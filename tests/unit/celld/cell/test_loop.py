@@ -76,3 +76,27 @@ def test_a_log_that_cannot_be_folded_says_where() -> None:
 
 def test_a_ping_is_answered_for_any_session() -> None:
     assert Cell().take(frames.Ping("whoever", 4)) == frames.Pong("whoever", 4)
+
+
+def test_inputs_that_wait_behind_are_taken_into_the_same_decision_and_committed_with_it() -> None:
+    cell = Cell()
+    restored(cell)
+    more = (frames.Delivered("c2", 0, 2, "unhalt", {}), frames.Delivered("c3", 0, 3, "close", {}), HALT)
+    answer = cell.take(frames.Deliver(SESSION, 1, 11, HALT, more))
+    assert isinstance(answer, frames.Decided)
+    assert (answer.base_seq, answer.taken) == (2, 3), "what ends the session is the last"
+    last = 2 + len(answer.decision.events)
+    cell.take(frames.Committed(SESSION, 1, 3, 11, EPOCH))
+    assert decided(cell, 2, frames.Delivered("c2", 0, 2, "unhalt", {})).base_seq == last
+    assert decided(cell, 3, frames.Tick()).decision.events == ()
+
+
+@pytest.mark.parametrize(("first_seq", "at", "epoch"), [(4, 11, EPOCH), (3, 12, EPOCH), (3, 11, (1, 2))])
+def test_what_was_committed_otherwise_than_it_was_decided_ends_the_cell(
+    first_seq: int, at: int, epoch: tuple[int, int]
+) -> None:
+    cell = Cell()
+    restored(cell)
+    decided(cell, 1, HALT)
+    with pytest.raises(AssertionError):
+        cell.take(frames.Committed(SESSION, 1, first_seq, at, epoch))
