@@ -268,10 +268,17 @@ def run_daemon(process: str, serve: Callable[[asyncio.Event], Awaitable[None]]) 
         _new_runner(serve)
     except KeyboardInterrupt:
         raise SystemExit(0) from None
-    except Exception:  # an entry point: whatever it is, say it and die
-        log().exception("daemon died")
+    except Exception as error:  # an entry point: whatever it is, say it and die
+        log().exception("daemon died", why="; ".join(dict.fromkeys(_reasons(error))))
         raise SystemExit(EXIT_FAILED) from None
     raise SystemExit(0)
+
+
+def _reasons(error: Exception) -> list[str]:
+    """Return what an error, or each of a group, says of itself: a traceback of a group ends in a line of dashes."""
+    if isinstance(error, ExceptionGroup):
+        return [reason for one in error.exceptions for reason in _reasons(one)]
+    return [f"{type(error).__name__}: {error}".rstrip(": ")]
 
 
 def _take_descriptors() -> None:

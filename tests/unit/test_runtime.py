@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -149,6 +150,14 @@ def test_a_daemon_ends_with_the_code_that_says_how() -> None:
     assert "RuntimeError: lost" in died.stderr
     assert died.stdout == ""
     assert run("sys.exit(2)").returncode == 2
+
+
+def test_a_daemon_that_dies_of_several_things_names_each_of_them_once() -> None:
+    group = (
+        "ExceptionGroup('g', [OSError('gone'), ExceptionGroup('h', [ValueError('odd'), OSError('gone')])])"
+    )
+    (line,) = [line for line in run(f"raise {group}").stderr.splitlines() if "daemon died" in line]
+    assert json.loads(line)["why"] == "OSError: gone; ValueError: odd"
 
 
 def test_a_daemon_may_open_as_many_files_as_it_is_allowed() -> None:
