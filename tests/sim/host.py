@@ -133,6 +133,8 @@ class CellHost:
         self.links: dict[str, Link] = {}
         self.owners: dict[SessionKey, Owner] = {}
         self.others: frozenset[str] = frozenset()
+        self.doubtful: set[str] = set()
+        """Sessions with a commit that was refused for a lock, and of which an earlier attempt may still come."""
         self._queue: deque[tuple[Item, Future]] = deque()
         self._filled = Future()
         self._changed = Future()
@@ -163,7 +165,7 @@ class CellHost:
         self.lease = Lease(self)
         self.owners, self._queue, self._filled, self._changed = {}, deque(), Future(), Future()
         self._draining = False
-        self.links, self.others = {}, frozenset()
+        self.links, self.others, self.doubtful = {}, frozenset(), set()
         for sandbox in self._rooms.sandboxes.values():
             link = Link(self.scope, self.name, sandbox, self._rooms.weather[self.name, sandbox.name])
             link.on_push, link.on_change = self._pushed, self._link_changed
@@ -224,8 +226,10 @@ class CellHost:
                 except Fault:
                     yield _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
                     attempt += 1
-            for (_, future), row in zip(batch, rows, strict=True):
+            for (item, future), row in zip(batch, rows, strict=True):
                 status: Any = "committed" if row.status in ("ok", "already") else row.status
+                if row.status == "lock_busy" and attempt:
+                    self.doubtful.add(item.session)
                 if row.status not in ("ok", "lock_busy"):
                     self._rooms.met[f"append {row.status}"] += 1
                 future.give(Outcome(status, row.seq or 0, row.detail or ""))

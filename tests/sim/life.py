@@ -268,7 +268,7 @@ class Life:
         became = yield self._host.commit(self.item(decision, now))
         match became.status:
             case "committed":
-                pass
+                self._host.doubtful.discard(key.session)
             case "lock_busy":
                 self._rooms.met["lock_busy"] += 1
                 self._cell.abort(frames.Aborted(key.session, self._input_no, "lock_busy", became.detail))
@@ -276,6 +276,10 @@ class Life:
                 return False
             case "fenced" | "gone":
                 raise SessionGone(became.status)
+            case "moved_head" if key.session in self._host.doubtful:
+                self._host.doubtful.discard(key.session)
+                self._rooms.met["refused, then late"] += 1
+                raise CellDied
             case _:
                 raise Defect(AssertionError(f"{became} to a decision at {self.head_seq} of {key.session}"))
         self._cell.commit(frames.Committed(key.session, self._input_no, self.head_seq + 1, now, epoch))

@@ -152,4 +152,5 @@ class Owner:
                 continue
             if row.status == "moved_head":
                 head_seq = row.seq
+                continue
             return row.status != "busy"

@@ -91,6 +91,19 @@ async def test_a_quarantine_that_was_committed_outlives_its_host(w: World) -> No
     assert (await w.types(session)).count("command.quarantined") == 1
 
 
+async def test_a_log_that_moved_on_under_its_cell_is_read_anew(w: World) -> None:
+    """As by an attempt to commit that came late, after the next one had been refused for a lock."""
+    session = await w.create()
+    celld = await w.celld()
+    await w.event(session, "session.started")
+    await plant(w, session, "halt.started", '{"reason": "late", "by": "user"}')
+    command = await w.enqueue(session, "unhalt", {}, lane=0)
+    assert (await w.ended(command))[0] == "succeeded"
+    assert [line["why"] for line in lost(celld)] == ["the log is at 4, the cell decided on 3"]
+    assert "halt.ended" in await w.types(session), "what was committed late is known"
+    assert await w.gapless(session)
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [

@@ -27,6 +27,19 @@ async def test_a_busy_lock_names_its_holder_and_nothing_of_the_item_is_written(w
     await w.write(two, take=lock("orders", new_id()))
 
 
+async def test_an_attempt_that_comes_after_its_repetition_was_refused_is_written_once_the_lock_is_free(
+    w: World,
+) -> None:
+    one = await w.owned()
+    two, held = await w.owned(one.session.tenant), new_id()
+    await w.write(one, take=lock("k", held))
+    attempt = two.item("sync.started", take=lock("k", new_id()))
+    assert statuses(await w.append(attempt)) == ["lock_busy"]
+    await w.write(one, give=lock("k", held))
+    assert statuses(await w.append(attempt)) == ["ok"], "the first one, from a connection that was long given up"
+    assert statuses(await w.append(two.item("sync.waiting"))) == ["moved_head"], "its owner learns of it by this"
+
+
 async def test_keys_are_a_tenants_own(w: World) -> None:
     one, two = await w.owned(), await w.owned()
     await w.write(one, take=lock("k", new_id()))
