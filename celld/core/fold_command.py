@@ -99,7 +99,23 @@ def _ended(state: State, event: Event) -> State:
         state = replace(state, materialize_failed=event.data["materialize_failed"])
     if state.closing == command_id:
         state = replace(state, closed=True)
+    if command.type == "evaluate":
+        state = _asked_no_more(state, command.left)
     return _activated(state, event)
+
+
+def _asked_no_more(state: State, left: Iterable[str]) -> State:
+    """Have the looks that a cancelled command leaves behind wait for the assets above, as any other.
+
+    Not withdrawn: what was owed before may have become one with it. What a trigger or a person asks for stays ungated.
+    """
+    for name in left:
+        asset = state.assets.get(name)
+        if asset is None or asset.look is None or asset.look.gated or asset.direct is not None:
+            continue
+        if asset.look.why not in ("trigger", "resume"):
+            state = schedule.put(state, replace(asset, look=replace(asset.look, gated=True)))
+    return state
 
 
 def _tool_started(state: State, event: Event) -> State:

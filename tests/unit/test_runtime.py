@@ -153,9 +153,7 @@ def test_a_daemon_ends_with_the_code_that_says_how() -> None:
 
 
 def test_a_daemon_that_dies_of_several_things_names_each_of_them_once() -> None:
-    group = (
-        "ExceptionGroup('g', [OSError('gone'), ExceptionGroup('h', [ValueError('odd'), OSError('gone')])])"
-    )
+    group = "ExceptionGroup('g', [OSError('gone'), ExceptionGroup('h', [ValueError('odd'), OSError('gone')])])"
     (line,) = [line for line in run(f"raise {group}").stderr.splitlines() if "daemon died" in line]
     assert json.loads(line)["why"] == "OSError: gone; ValueError: odd"
 

@@ -335,6 +335,25 @@ def test_cancel_of_a_waiting_command_and_of_an_evaluation() -> None:
     assert outcome(world, first)[0] == "succeeded"
 
 
+def test_what_a_cancelled_evaluate_leaves_behind_waits_for_the_assets_above() -> None:
+    world = World(project(asset("a", auto_sync_on_drift=False), asset("b", "a"), max_evaluate_concurrency=1))
+    world.run(5)
+    assert world.docs["b"]["state"] == "blocked"
+    world.evaluate_s["a"] = 10.0
+    command_id = world.command("evaluate")
+    world.run(1)
+    world.command("cancel", {"command_id": command_id})
+    head = world.head
+    world.apply(project(asset("a", auto_sync_on_drift=False), asset("b", "a", pairs=[pair("c2")])))
+    world.run(60)
+    assert outcome(world, command_id)[0] == "cancelled"
+    assert world.events("evaluation.started", "b", head) == []
+    world.heal("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(60)
+    assert world.docs["b"]["state"] == "ready", "nothing that was owed is lost"
+
+
 def test_cancel_of_a_sync_that_was_only_requested() -> None:
     world = World(project(asset("a"), asset("b"), max_sync_concurrency=1))
     world.run(3)
