@@ -5,8 +5,9 @@ pydantic says what is wrong and where in the value; this module turns that into 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from setpoint.contracts.limits import FAULTS_MAX
 from setpoint.contracts.problem import Fault
+from setpoint.contracts.resource.mend import mend
 from setpoint.contracts.resource.nearest import nearest_hint
 from setpoint.contracts.resource.source import excerpt
 from setpoint.contracts.resource.tree import Document, Path
@@ -40,26 +42,48 @@ _RULE_WORDS: Final = {
 }
 
 
-class Checker(Generic[T]):
-    """Validates documents of one shape. Build it once: that is the costly part."""
+@dataclass(frozen=True)
+class Checked(Generic[T]):
+    """What came of a document: the typed value (None: nothing can be said of it) and everything wrong with its shape.
 
-    def __init__(self, shape: Any) -> None:
+    With faults the value is mended and only there to be looked at; the holes of ``document`` say where.
+    """
+
+    value: T | None
+    document: Document
+    faults: tuple[Fault, ...] = ()
+
+
+class Checker(Generic[T]):
+    """Validates documents of one shape. Build it once: that is the costly part.
+
+    ``common`` has the shapes of what is known even of a value whose kind or type is not: by the first part of the way
+    to it, which is nothing for the document itself.
+    """
+
+    def __init__(self, shape: Any, common: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._adapter: TypeAdapter[T] = TypeAdapter(shape)
         self._schema = self._adapter.json_schema(mode="validation")
+        self._common = {where: TypeAdapter[object](known) for where, known in common.items()}
 
-    def check(self, document: Document) -> tuple[T | None, tuple[Fault, ...]]:
-        """Return the typed value, or None, and everything that is wrong with it (no more than are ever shown).
-
-        A value that has only unknown fields too many comes without them, so that the rest of it can be checked.
-        """
+    def check(self, document: Document) -> Checked[T]:
+        """Return the typed value and everything that is wrong with its shape (no more than are ever shown)."""
         try:
-            return self._adapter.validate_python(document.value), ()
+            return Checked(self._adapter.validate_python(document.value), document)
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=True)
-        faults = tuple(self._fault(document, detail) for detail in details[:FAULTS_MAX])
-        if any(detail["type"] != "extra_forbidden" for detail in details):
-            return None, faults
-        return self._adapter.validate_python(_without(document, details)), faults
+        told = [*details, *self._errors_of_unknown_types(document, details)]
+        unread = document.holes
+        faults = tuple(
+            self._fault(document, detail)
+            for detail in told[:FAULTS_MAX]
+            if not any(document.nearest(tuple(detail["loc"]))[: len(hole)] == hole for hole in unread)
+        )
+        mended = mend(self._adapter, document, details) if len(details) <= FAULTS_MAX else None
+        if mended is None:
+            return Checked(None, document, faults)
+        holes = unread | mended.holes | frozenset(self._perhaps_misspelt(document, details))
+        return Checked(self._adapter.validate_python(mended.value), replace(document, holes=holes), faults)
 
     def schema(self) -> Mapping[str, Any]:
         """Return the JSON Schema of the shape."""
@@ -80,6 +104,28 @@ class Checker(Generic[T]):
         if kind == "union_tag_invalid":
             return _tag_fault(document, loc, context)
         return document.fault(*_words(kind, error, context), loc, at_key=loc[-1:] == ("[key]",))
+
+    def _errors_of_unknown_types(self, document: Document, details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+        """Yield what is wrong whatever the kind of a document, or the type of a part of it, was to be."""
+        for detail in details:
+            loc: Path = tuple(detail["loc"])
+            known = self._common.get(str(loc[0]) if loc else "")
+            if known is None or not detail["type"].startswith("union_tag"):
+                continue
+            try:
+                known.validate_python(document.at(loc))
+            except ValidationError as error:
+                for more in error.errors(include_url=False, include_input=True):
+                    more["loc"] = (*loc, *more["loc"])
+                    yield more
+
+    def _perhaps_misspelt(self, document: Document, details: Sequence[ErrorDetails]) -> Iterator[Path]:
+        """Yield the places of the fields that an unknown one beside them may stand for."""
+        for detail in details:
+            if detail["type"] == "extra_forbidden":
+                *way, _ = document.nearest(tuple(detail["loc"]))
+                beside = document.at(tuple(way))
+                yield from ((*way, name) for name in self._fields_beside(tuple(detail["loc"])) if name not in beside)
 
     def _fields_beside(self, loc: Path) -> frozenset[str]:
         """Return the names of the fields of the mapping that the last part of ``loc`` stands in."""
@@ -110,18 +156,6 @@ class Checker(Generic[T]):
         yield node
         for choice in (*node.get("anyOf", ()), *node.get("oneOf", ())):
             yield from self._alternatives(choice)
-
-
-def _without(document: Document, extras: list[ErrorDetails]) -> object:
-    """Return the document's value without the fields that these errors are about."""
-    value: Any = copy.deepcopy(document.value)
-    for extra in extras:
-        *way, key = document.nearest(tuple(extra["loc"]))
-        place = value
-        for part in way:
-            place = place[part]
-        place.pop(key, None)
-    return value
 
 
 def _tag_fault(document: Document, loc: Path, context: Mapping[str, Any]) -> Fault:

@@ -22,13 +22,14 @@ from setpoint.contracts.resource.database import PROFILES_FILE
 from setpoint.contracts.resource.model import CompiledSet, Settings, decode, encode
 from setpoint.contracts.resource.origin import expand
 from setpoint.contracts.resource.outside import ConnectionFile, IdentityFile, OriginFile
-from setpoint.contracts.resource.registry import AnyFile, Located
+from setpoint.contracts.resource.registry import AnyFile, Located, as_named
 from setpoint.contracts.resource.resolve import resolve
 from setpoint.contracts.resource.settings import ProjectFile, to_settings
 from setpoint.contracts.resource.source import read_source
-from setpoint.contracts.resource.spec import AssetFile, ConditionsFile, SyncFile
+from setpoint.contracts.resource.spec import AssetFile, ConditionOfNoType, ConditionsFile, Head, SyncFile
 from setpoint.contracts.resource.support import ignored_warnings, unsupported_faults
 from setpoint.contracts.resource.tree import Document, read_documents
+from setpoint.contracts.resource.unread import Unread
 from setpoint.contracts.resource.variable import given_faults
 
 SETTINGS_FILES: Final = ("setpoint.yaml", "nagi.yaml")
@@ -37,7 +38,7 @@ _MISNAMED: Final = ("setpoint.yml", "nagi.yml")
 _ResourceFile = Annotated[
     AssetFile | ConditionsFile | SyncFile | ConnectionFile | IdentityFile | OriginFile, Field(discriminator="kind")
 ]
-_resources: Final = Checker[AnyFile](_ResourceFile)
+_resources: Final = Checker[AnyFile](_ResourceFile, {"": Head, "Conditions": ConditionOfNoType})
 _settings: Final = Checker[ProjectFile](ProjectFile)
 
 
@@ -72,7 +73,7 @@ def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = M
     said = _Said()
     said.add(_faults_of_names(files))
     said.add(given_faults(variables))
-    settings, complete = Settings(), True
+    settings, unread = Settings(), Unread()
     located: list[Located] = []
     for path in sorted(path for path in files if _is_manifest(path) and path not in _MISNAMED):
         if said.enough:
@@ -80,12 +81,12 @@ def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = M
         source = read_source(path, files[path])
         if isinstance(source, Fault):
             said.add([source])
-            complete = False
+            unread = unread.with_file(files[path])
             continue
         documents, found = read_documents(source)
         documents = tuple(document for document in documents if document.value is not None)
         said.add(found)
-        complete = complete and (bool(documents) or not found)
+        unread = unread if documents or not found else unread.with_file(files[path])
         if path in SETTINGS_FILES:
             settings = _read_settings(documents, said) or settings
         else:
@@ -95,10 +96,10 @@ def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = M
                 said.add([Fault("project.empty-file", message, path, 1, 1, hint="delete the file")])
     if said.enough:
         return said.result(None)
-    expansion = expand(located, files, lambda document: _checked(document, said), complete=complete)
+    expansion = expand(located, files, lambda document: _checked(document, said), unread)
     said.add(expansion.faults)
     _point_at_what_is_ignored(located, expansion.located, said)
-    resolved = resolve(expansion.located, files, variables, complete=expansion.complete)
+    resolved = resolve(expansion.located, files, variables, expansion.unread)
     said.add(resolved.faults)
     said.add(resolved.warnings)
     return said.result(CompiledSet(assets=dict(resolved.assets), settings=settings))
@@ -154,9 +155,9 @@ def _read_settings(documents: tuple[Document, ...], said: _Said) -> Settings | N
         return None
     said.add(unsupported_faults(documents[0], "settings"))
     said.add(ignored_warnings(documents[0], "settings"))
-    value, found = _settings.check(documents[0])
-    said.add(found)
-    return None if value is None else to_settings(value)
+    checked = _settings.check(documents[0])
+    said.add(checked.faults)
+    return None if checked.value is None else to_settings(checked.value)
 
 
 def _read_resources(documents: tuple[Document, ...], said: _Said) -> Iterable[Located]:
@@ -167,11 +168,10 @@ def _read_resources(documents: tuple[Document, ...], said: _Said) -> Iterable[Lo
 
 
 def _checked(document: Document, said: _Said) -> Located:
-    value, found = _resources.check(document)
-    said.add(found)
-    located = Located(document, value)
-    if value is not None:
-        said.add(unsupported_faults(document, located.kind))
+    checked = _resources.check(document)
+    said.add(checked.faults)
+    located = Located(checked.document, as_named(document, checked.value))
+    said.add(unsupported_faults(document, located.kind))
     return located
 
 

@@ -1,7 +1,8 @@
 """Connections into databases that a probe can ask: a file of the workspace and the engine that reads it.
 
-Called by parts.py with connections whose shape is right. Servers are known and not carried out yet; that is said once,
-where the connection is written, and not again by the assets that use it.
+Called by parts.py with connections whose shape is right or mended. Servers are known and not carried out yet; that is
+said once, where the connection is written, and not again by the assets that use it: a fault when a condition asks it,
+else a warning.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ class Database:
 
 
 @dataclass(frozen=True)
+class Unasked:
+    """A database that no probe can ask yet. ``fault`` is what there is to say once a condition wants to."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What a profile of dbt is resolved with: the files of the project, and what ``env_var`` finds."""
 
@@ -46,17 +54,22 @@ class Surroundings:
     env: Mapping[str, str]
 
 
-def database_of(document: Document, connection: ConnectionFile, around: Surroundings) -> Database | tuple[Fault, ...]:
-    """Return the database that a connection leads to, or everything that is wrong with it."""
+Found = Database | Unasked | tuple[Fault, ...]
+"""The database of a connection, or one that cannot be asked, or everything that is wrong with the connection."""
+
+
+def database_of(document: Document, connection: ConnectionFile, around: Surroundings) -> Found:
+    """Return what a connection leads to; nothing is said of what hangs on a hole in it."""
     spec = connection.spec
     match spec:
         case DuckDbConnection() | SqliteConnection():
             return Database(spec.type, spec.path)
         case DbtConnection():
-            return _Profile(document, spec, around).database()
+            way: tuple[Path, ...] = (("spec", "profile"), ("spec", "target"), ("spec", "profilesDir"))
+            return _Profile(document, spec, around).database() if all(map(document.is_whole, way)) else ()
         case _:
             message = f"connections of type {spec.type} are not supported yet"
-            return (document.fault("not-supported", message, ("spec", "type"), CARRIED_OUT),)
+            return Unasked(document.fault("not-supported", message, ("spec", "type"), CARRIED_OUT))
 
 
 class _Wrong(Exception):
@@ -75,7 +88,7 @@ class _Profile:
     spec: DbtConnection
     around: Surroundings
 
-    def database(self) -> Database | tuple[Fault, ...]:
+    def database(self) -> Found:
         try:
             profiles = self._profiles()
             profile = self._entry(profiles, (), self.spec.profile, "profile", ("spec", "profile"))
@@ -85,7 +98,7 @@ class _Profile:
             adapter = self._text(profiles, (*output, "type"), "")
             if adapter != "duckdb":
                 message = f"the adapter {excerpt(adapter)} of this profile is not supported yet"
-                raise _Wrong(self.document.fault("not-supported", message, ("spec", "profile"), CARRIED_OUT))
+                return Unasked(self.document.fault("not-supported", message, ("spec", "profile"), CARRIED_OUT))
             return Database("duckdb", self._path(profiles, (*output, "path")))
         except _Wrong as wrong:
             return wrong.faults

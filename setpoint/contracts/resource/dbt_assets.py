@@ -52,6 +52,10 @@ class Made(Document):
             return self.origin.fault(code, message, said, hint)
         return self.origin.fault(code, f"{message}, in {self.what}", ("spec", "projectDir"), hint)
 
+    def is_whole(self, path: Path) -> bool:
+        """Tell whether what the Origin says there, or else all that it says, has no hole."""
+        return super().is_whole(path) and self.origin.is_whole(self._said(path) or ("spec",))
+
     def _said(self, path: Path) -> Path:
         """Return where the Origin says what stands at this path of all it makes; nothing when dbt says it.
 

@@ -20,10 +20,11 @@ from setpoint.contracts.resource.nearest import nearest_hint
 from setpoint.contracts.resource.origin_files import manifest_of
 from setpoint.contracts.resource.origin_merge import in_vain, merge
 from setpoint.contracts.resource.outside import ConnectionFile, DbtConnection, OriginFile
-from setpoint.contracts.resource.registry import Located
+from setpoint.contracts.resource.registry import KINDS, Located
 from setpoint.contracts.resource.source import excerpt
 from setpoint.contracts.resource.spec import AssetFile
 from setpoint.contracts.resource.tree import Document
+from setpoint.contracts.resource.unread import Unread
 
 Check = Callable[[Document], Located]
 """Checks the shape of a document; what is wrong with it goes where the caller wants it."""
@@ -31,43 +32,50 @@ Check = Callable[[Document], Located]
 
 @dataclass(frozen=True)
 class Expansion:
-    """The resources with those of the Origins among them. ``complete`` False: some of those are missing."""
+    """The resources with those of the Origins among them; the names of those that could not be read are ``unread``."""
 
     located: tuple[Located, ...]
+    unread: Unread
     faults: tuple[Fault, ...] = ()
-    complete: bool = True
 
 
-def expand(located: Sequence[Located], files: Mapping[str, bytes], check: Check, *, complete: bool) -> Expansion:
+def expand(located: Sequence[Located], files: Mapping[str, bytes], check: Check, unread: Unread) -> Expansion:
     """Read every Origin and add what it makes; an asset that a person writes about, too, becomes one of both.
 
-    ``files`` are the project's by path; ``complete`` False: some resource could not be read, so a Connection that is
-    not there proves nothing. Never raises for what is in the files.
+    ``files`` are the project's by path; a Connection that is not there may be in what is ``unread``. Never raises for
+    what is in the files.
     """
+    hidden = frozenset(resource.name for resource in located if _may_be_origin(resource))
+    unread = replace(unread, origins=unread.origins | hidden)
     if not any(resource.kind == "Origin" for resource in located):
-        return Expansion(tuple(located), complete=complete)
-    reader = _Reader(located, files, complete)
+        return Expansion(tuple(located), unread)
+    reader = _Reader(located, files, unread)
     projects = reader.projects()
     mesh = Mesh.of(projects)
     if len(mesh.assets) > ASSETS_MAX:
         fault = next(iter(reader.origins.values())).document.fault(
             "too-large", f"a project has at most {ASSETS_MAX} assets; its Origins make {len(mesh.assets)}", ("spec",)
         )
-        return Expansion(tuple(located), (*reader.faults, fault), complete=False)
+        return Expansion(tuple(located), replace(unread, anything=True), (*reader.faults, fault))
     reader.report(mesh)
     made = [check(document) for document in Generator(reader.origins, mesh).documents()]
     merged = _merged(located, made, reader.faults)
-    return Expansion(merged, tuple(reader.faults), complete and reader.whole)
+    return Expansion(merged, replace(unread, origins=unread.origins | reader.missing), tuple(reader.faults))
+
+
+def _may_be_origin(resource: Located) -> bool:
+    """Tell whether a document of no known kind looks like an Origin, of which nobody knows what it makes."""
+    return resource.kind not in KINDS and ("spec", "projectDir") in resource.document.places
 
 
 @dataclass
 class _Reader:
-    """Reads the Origins of a project. ``origins`` are those that could be read, by name; ``whole``: that is all."""
+    """Reads the Origins of a project. ``origins`` are those that could be read, by name, ``missing`` the others."""
 
     located: Sequence[Located]
     files: Mapping[str, bytes]
-    complete: bool
-    whole: bool = True
+    unread: Unread
+    missing: set[str] = field(default_factory=set)
     origins: dict[str, DbtOrigin] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     bytes_left: int = DBT_MANIFESTS_BYTES_MAX
@@ -77,16 +85,18 @@ class _Reader:
         connections = {r.name: r for r in reversed(self.located) if r.kind == "Connection"}
         found: dict[str, DbtProject] = {}
         for resource in sorted(self.located, key=lambda resource: resource.name):
-            if resource.kind != "Origin" or resource.name in found:
-                continue  # the second of a name is reported where names are
-            project = None
-            if isinstance(resource.value, OriginFile):
-                connection = self._connection(resource.document, resource.value, connections)
-                project = self._manifest(resource.document, resource.value)
-                if project is not None and connection is not None:
+            if resource.kind != "Origin":
+                continue
+            document = resource.document
+            if isinstance(resource.value, OriginFile) and document.is_whole(("spec", "type")):
+                connection = self._connection(document, resource.value, connections)
+                project = self._manifest(document, resource.value)
+                if resource.name in found:
+                    continue  # the second of a name is reported where names are
+                if project is not None and connection is not None and document.is_whole(("metadata", "name")):
                     found[resource.name] = project
-                    self.origins[resource.name] = DbtOrigin(resource.value, resource.document, connection)
-            self.whole = self.whole and resource.name in found
+                    self.origins[resource.name] = DbtOrigin(resource.value, document, connection)
+            self.missing |= {resource.name} - found.keys()
         return found
 
     def report(self, mesh: Mesh) -> None:
@@ -95,7 +105,7 @@ class _Reader:
         for place in mesh.assets:
             project = mesh.projects[place.origin]
             for lost in mesh.upstreams(place.origin, project.nodes[place.unique_id])[1]:
-                if self.whole or lost.split(".")[1] == project.name:  # else it may be in what could not be read
+                if not self.missing or lost.split(".")[1] == project.name:  # else it may be in what could not be read
                     message = f"{place.unique_id} depends on {lost}, which the manifest does not have"
                     document = self.origins[place.origin].document
                     self.faults.append(_at_project(document, "unknown-reference", message, _PARSE_AGAIN))
@@ -112,11 +122,18 @@ class _Reader:
     ) -> DbtConnection | None:
         name = origin.spec.connection
         known = connections.get(name)
-        if known is None and self.complete:
+        if not document.is_whole(("spec", "connection")):
+            return None
+        readable = all(r.name for r in self.located if r.kind == "Connection")
+        of_no_kind = {r.name for r in self.located if r.kind not in KINDS}
+        doubtful = not readable or self.unread.may_define("Connection", name) or not of_no_kind.isdisjoint({name, ""})
+        if known is None and not doubtful:
             hint = nearest_hint(name, connections) if connections else "no Connection is defined"
             message = f"there is no Connection {excerpt(name)}"
             self.faults.append(document.fault("unknown-reference", message, ("spec", "connection"), hint))
         elif known is not None and isinstance(known.value, ConnectionFile):
+            if not known.document.is_whole(("spec", "type")):
+                return None
             if isinstance(known.value.spec, DbtConnection):
                 return known.value.spec
             message = f"the connection {excerpt(name)} is of type {known.value.spec.type}, and not of type dbt"
@@ -124,6 +141,8 @@ class _Reader:
         return None
 
     def _manifest(self, document: Document, origin: OriginFile) -> DbtProject | None:
+        if not document.is_whole(("spec", "projectDir")):
+            return None
         directory = origin.spec.project_dir
         path = manifest_of(directory)
         content = self.files.get(path)

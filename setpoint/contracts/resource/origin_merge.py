@@ -29,6 +29,11 @@ class Merged(Document):
     made: Document
     rows: dict[str, tuple[int, ...]]
 
+    def is_whole(self, path: Path) -> bool:
+        """Tell whether neither of the two has a hole in that part of the asset."""
+        part = path[:2]  # further down the two have places of their own
+        return self.overlay.is_whole(part) and self.made.is_whole(part)
+
     def fault(self, code: str, message: str, path: Path, hint: str = "", *, at_key: bool = False) -> Fault:
         """Make a fault where that part of the asset was written."""
         row = self.rows.get(str(path[1])) if len(path) > 2 else None
@@ -72,7 +77,8 @@ def in_vain(made: AssetFile, overlay: tuple[Document, AssetFile]) -> Iterator[Fa
         "autoSync": (_on_drift(ours.spec), _on_drift(made.spec) if "auto_sync" in made.spec.model_fields_set else None),
     }
     for field, (written, stands) in wanted.items():
-        if ("spec", field) in document.places and stands not in (None, written):
+        known = ("spec", field) in document.places and document.is_whole(("spec", field))
+        if known and stands not in (None, written):
             said = str(stands).lower() if isinstance(stands, bool) else excerpt(stands)
             yield _warning(document, f"the Origin makes this asset with {field} {said}", ("spec", field))
     for label, value in ours.metadata.labels.items():

@@ -1,6 +1,7 @@
 """Resources into compiled assets: names resolved, templates filled in, everything an asset needs drawn into it.
 
-Called by compile with resources whose shape is right. Reports every fault it finds; an asset with one is left out.
+Called by compile with resources whose shape is right or mended. Reports every fault it finds, in mended ones, too, but
+none that only a hole in one makes; an asset with a fault is left out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from setpoint.contracts.resource.source import excerpt
 from setpoint.contracts.resource.spec import AssetFile, AssetSpec, AutoSync, ConditionsFile, OnDrift, SyncFile
 from setpoint.contracts.resource.template import SYNC_PREFIX, Expander, template_faults, variables
 from setpoint.contracts.resource.tree import Document, Path
+from setpoint.contracts.resource.unread import Unread
 
 _CYCLE_NAMES_SHOWN = 20
 
@@ -43,19 +45,19 @@ class Resolved:
 
 
 def resolve(
-    resources: Iterable[Located], files: Mapping[str, bytes], given: Mapping[str, str], *, complete: bool
+    resources: Iterable[Located], files: Mapping[str, bytes], given: Mapping[str, str], unread: Unread
 ) -> Resolved:
     """Compile all assets. ``files`` are those of the project, ``given`` the variables that came with it.
 
-    ``complete`` False: some file could not be read, so names that are not there may be in it and are not reported.
+    Names that are not there and may be in what is ``unread`` are not reported.
     """
-    registry = Registry(complete)
+    registry = Registry(unread)
     registry.register(resources)
     parts = Parts(registry, files, given)
     parts.check()
     resolver = _Resolver(registry, parts, Probing(registry, parts))
     assets = resolver.assets()
-    return Resolved(assets, registry.faults, (*parts.warnings, *resolver.warnings))
+    return Resolved(assets, registry.faults, (*parts.warnings, *parts.warnings_of_unasked(), *resolver.warnings))
 
 
 @dataclass
@@ -101,7 +103,7 @@ class _Resolver:
         pairs = [self._pair(document, index, written, filling) for index in range(len(spec.on_drift))]
         whole = tuple(pair for pair in pairs if pair is not None)
         self._check_asset(document, written, pairs)
-        if len(self.registry.faults) > faults_before or len(whole) < len(pairs):
+        if len(self.registry.faults) > faults_before or len(whole) < len(pairs) or not self._counts(document, written):
             return None
         auto = spec.auto_sync
         compiled = CompiledAsset(
@@ -117,6 +119,10 @@ class _Resolver:
         )
         return self._sealed(document, compiled)
 
+    def _counts(self, document: Document, written: AssetFile) -> bool:
+        """Tell whether an asset is one of the project's: sound in its shape, and not the second of its name."""
+        return document.is_whole(()) and self.registry.is_first("Asset", written.metadata.name, document)
+
     def _sealed(self, document: Document, compiled: CompiledAsset) -> CompiledAsset | None:
         """Give the asset its digest, and refuse it when it is too large for a run's frame."""
         content = canonical_json(compiled)
@@ -130,23 +136,19 @@ class _Resolver:
     def _check_asset(self, document: Document, written: AssetFile, pairs: Sequence[Pair | None]) -> None:
         """Check what holds across the pairs of an asset."""
         spec = written.spec
-        if spec.upstream_policy is not None and not spec.on_drift:
+        drift_known = document.is_whole(("spec", "onDrift"))
+        if spec.upstream_policy is not None and not spec.on_drift and drift_known:
             message = "upstreamPolicy says when to sync, and an asset without onDrift has nothing to sync"
             self._add(document.fault("wrong-value", message, ("spec", "upstreamPolicy"), at_key=True))
         syncs = sorted({entry.sync for entry in spec.on_drift if entry.sync is not None})
-        if spec.on_upstream is not None and spec.on_upstream not in syncs:
+        if spec.on_upstream is not None and spec.on_upstream not in syncs and drift_known:
             message = f"no pair of this asset has the sync {excerpt(spec.on_upstream)}"
             hint = f"its syncs are {', '.join(syncs)}" if syncs and len(syncs) <= _CYCLE_NAMES_SHOWN else ""
             self._add(document.fault("unknown-reference", message, ("spec", "onUpstream"), hint))
-        conditions = [condition for pair in pairs if pair is not None for condition in pair.conditions]
-        timed = any(condition.interval_s or condition.check_at for condition in conditions)
-        if conditions and not timed and not spec.upstreams and not _is_evaluated_on_change(spec):
-            message = "after its first evaluation nothing will look at this asset by itself"
-            hint = "give a condition an interval or checkAt"
-            self.warnings.append(document.warning("never-due", message, ("metadata", "name"), hint))
+        self._warn_of_never(document, spec, pairs)
         seen: set[str] = set()
         for index, pair in enumerate(pairs):
-            names = [] if pair is None else [condition.name for condition in pair.conditions]
+            names = () if pair is None else self.parts.condition_names[pair.conditions_name]
             twice = [name for name in names if name in seen]
             seen.update(names)
             if twice:
@@ -155,6 +157,18 @@ class _Resolver:
         if len(seen) + 3 > RUN_STEPS_MAX:
             message = f"an asset has at most {RUN_STEPS_MAX - 3} conditions; this one has {len(seen)}"
             self._add(document.fault("too-large", message, ("spec", "onDrift"), at_key=True))
+
+    def _warn_of_never(self, document: Document, spec: AssetSpec, pairs: Sequence[Pair | None]) -> None:
+        """Warn of an asset that nothing will look at by itself; only when all of it is known."""
+        whole = [pair for pair in pairs if pair is not None]
+        used = [self.registry.document("Conditions", pair.conditions_name) for pair in whole]
+        conditions = [condition for pair in whole for condition in pair.conditions]
+        timed = any(condition.interval_s or condition.check_at for condition in conditions)
+        known = len(whole) == len(pairs) and all(one.is_whole(()) for one in (document, *used))
+        if conditions and known and not timed and not spec.upstreams and not _is_evaluated_on_change(spec):
+            message = "after its first evaluation nothing will look at this asset by itself"
+            hint = "give a condition an interval or checkAt"
+            self.warnings.append(document.warning("never-due", message, ("metadata", "name"), hint))
 
     def _pair(self, document: Document, index: int, asset: AssetFile, filling: Filling) -> Pair | None:
         path: Path = ("spec", "onDrift", index)
@@ -177,7 +191,10 @@ class _Resolver:
             return None
         self._check_commands(document, path, entry, compiled)
         if filling.database is not None:
-            self.probing.check_pair(asset.metadata.name, conditions, compiled, frozenset(texts.values.values()))
+            filled: tuple[Path, ...] = (("metadata", "name"), ("spec", "modelName"), (*path, "with"))
+            filling_known = all(map(document.is_whole, filled))
+            names = frozenset(texts.values.values()) if filling_known else None
+            self.probing.check_pair(asset.metadata.name, conditions, compiled, names)
         return compiled
 
     def _with_values(self, document: Document, path: Path, entry: OnDrift, asset_texts: Expander) -> Expander:
@@ -200,8 +217,8 @@ class _Resolver:
         used = [("Conditions", entry.conditions)] + ([("Sync", entry.sync)] if entry.sync is not None else [])
         for kind, name in used:
             for variable in sorted(self.parts.used_variables.get((kind, name), frozenset()) - values.keys()):
-                if variable.startswith(SYNC_PREFIX):
-                    key = variable.removeprefix(SYNC_PREFIX)
+                key = variable.removeprefix(SYNC_PREFIX)
+                if key != variable and document.is_whole((*path, "with", key)):
                     message = f"{kind} {excerpt(name)} uses {excerpt(variable)}, which this entry does not give"
                     self._add(document.fault("unknown-template-variable", message, path, f"add {key} under 'with'"))
 
@@ -222,8 +239,14 @@ class _Resolver:
                     self.warnings.append(document.warning("literal-variable", message, (*path, "with", key), hint))
 
     def _check_cycles(self) -> None:
-        written = {asset.metadata.name: (document, asset) for document, asset in self.registry.each("Asset", AssetFile)}
-        for walk in cycles({name: asset.spec.upstreams for name, (_, asset) in written.items()}):
+        written: dict[str, tuple[Document, AssetFile]] = {}
+        upstreams: dict[str, list[str]] = {}
+        for document, asset in self.registry.each("Asset", AssetFile):
+            name, spec = asset.metadata.name, asset.spec
+            if written.setdefault(name, (document, asset))[0] is document:
+                whole = (document.is_whole(("spec", "upstreams", index)) for index in range(len(spec.upstreams)))
+                upstreams[name] = [upstream for upstream, known in zip(spec.upstreams, whole, strict=True) if known]
+        for walk in cycles(upstreams):
             document, asset = written[walk[0]]
             following = walk[1] if len(walk) > 1 else walk[0]
             index = asset.spec.upstreams.index(following)

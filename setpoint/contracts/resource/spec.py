@@ -39,6 +39,13 @@ class Metadata(Shape):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
+class Head(Shape, extra="ignore"):
+    """What is known of a document whose kind is not."""
+
+    api_version: ApiVersion
+    metadata: Metadata
+
+
 class AutoSync(Shape):
     """The long form of ``autoSync``."""
 
@@ -77,6 +84,10 @@ class _ConditionShape(Shape):
     evaluate_cache_ttl: Duration | None = None
     check_at: Cron | None = None
     timezone: Timezone | None = None
+
+
+class ConditionOfNoType(_ConditionShape, extra="ignore"):
+    """What is known of a condition whose type is not."""
 
 
 class CommandCondition(_ConditionShape):

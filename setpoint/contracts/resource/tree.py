@@ -63,11 +63,19 @@ for _tag, _pattern, _first in (
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML document. ``places`` has for each path the offsets of its key (or value) and of its value."""
+    """One YAML document. ``places`` has for each path the offsets of its key (or value) and of its value.
+
+    ``holes`` are the paths of what could not be read or is of a wrong shape, which has been reported.
+    """
 
     source: Source
     value: object
     places: Mapping[Path, tuple[int, int]]
+    holes: frozenset[Path] = field(default=frozenset(), kw_only=True)
+
+    def is_whole(self, path: Path) -> bool:
+        """Tell whether no hole is at, under or above this path: whether what is missing there is truly missing."""
+        return not any(hole[: len(path)] == path[: len(hole)] for hole in self.holes)
 
     def nearest(self, loc: Path) -> Path:
         """Return the longest path in the document that ``loc`` leads to; parts that are not there are left out."""
@@ -179,11 +187,13 @@ class _Builder:
     source: Source
     faults: list[Fault] = field(default_factory=list)
     nodes: int = 0
+    holes: set[Path] = field(default_factory=set)
 
     def document(self, root: yaml.Node) -> Document:
         places: dict[Path, tuple[int, int]] = {(): (root.start_mark.index, root.start_mark.index)}
+        self.holes.clear()
         value = self._value(root, (), places, frozenset())
-        return Document(self.source, value, places)
+        return Document(self.source, value, places, holes=frozenset(self.holes))
 
     def _value(
         self, node: yaml.Node, path: Path, places: dict[Path, tuple[int, int]], open_nodes: frozenset[int]
@@ -209,10 +219,14 @@ class _Builder:
                 places[(*path, index)] = (child.start_mark.index, child.start_mark.index)
                 items.append(self._value(child, (*path, index), places, inside))
             return items
+        before, scalar = len(self.faults), None
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node)
-        self._add("yaml.tag", f"the tag {excerpt(node.tag)} is not known here", offset)
-        return None
+            scalar = self._scalar(node)
+        else:
+            self._add("yaml.tag", f"the tag {excerpt(node.tag)} is not known here", offset)
+        if len(self.faults) > before:
+            self.holes.add(path)
+        return scalar
 
     def _entries(self, node: yaml.MappingNode) -> Iterator[tuple[str, int, yaml.Node]]:
         """Yield key, its offset and the value node; a key is always the text that was written."""

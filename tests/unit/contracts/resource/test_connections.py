@@ -80,6 +80,31 @@ def test_a_server_is_one_fault_that_says_what_is_supported(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SERVERS))
+def test_a_server_that_no_condition_asks_is_only_pointed_at(kind: str) -> None:
+    server = connection(f"{{type: {kind}, {SERVERS[kind]}}}")
+    told = document("Conditions", "there", "[{name: c, type: Command, run: [x], interval: 1m}]")
+    for rest in ((), (ASSET, told)):
+        result = result_of(server, IDENTITY, *rest)
+        assert result.encoded is not None
+        assert [(one.code, one.line, one.severity) for one in result.warnings] == [("not-supported", 4, "warning")]
+
+
+def test_a_profile_of_a_server_that_no_condition_asks_is_only_pointed_at() -> None:
+    cloud = connection("{type: dbt, profile: shop, target: cloud}")
+    result = result_of(cloud, files={"profiles.yml": PROFILES})
+    assert result.encoded is not None
+    assert [warning.code for warning in result.warnings] == ["not-supported"]
+    assert [fault.code for fault in faults_of(cloud, ASSET, ASK, files={"profiles.yml": PROFILES})] == ["not-supported"]
+
+
+def test_what_an_identity_that_cannot_be_read_would_give_is_not_missed() -> None:
+    unset = connection("{type: dbt, profile: shop, target: unset, identity: i}")
+    broken = document("Identity", "i", "{type: env, env: {'1': x}}")
+    assert only(unset, broken, files={"profiles.yml": PROFILES}).code == "bad-name"
+    assert only(unset, files={"profiles.yml": PROFILES}).code == "unknown-reference"
+
+
+@pytest.mark.parametrize("kind", sorted(SERVERS))
 def test_the_shape_of_a_server_is_checked(kind: str) -> None:
     written = SERVERS[kind].split(", ")
     required = [
@@ -87,7 +112,8 @@ def test_the_shape_of_a_server_is_checked(kind: str) -> None:
     ]
     for one in required:
         rest = ", ".join(field for field in written if field != one)
-        assert only(ASSET, ASK, connection(f"{{type: {kind}, {rest}}}"), IDENTITY).code == "missing-field"
+        asked = faults_of(ASSET, ASK, connection(f"{{type: {kind}, {rest}}}"), IDENTITY)
+        assert [fault.code for fault in asked] == ["missing-field", "not-supported"]
         key = one.split(":")[0]
         assert only(connection(f"{{type: {kind}, {rest}, {key}: ''}}"), IDENTITY).code == "wrong-value"
 
@@ -136,7 +162,8 @@ def test_profiles_that_no_connection_names_are_not_looked_at() -> None:
     ],
 )
 def test_a_profile_that_leads_nowhere_says_why(target: str, code: str, file: str, line: int, words: str) -> None:
-    fault = only(connection(f"{{type: dbt, profile: shop, target: {target}}}"), files={"profiles.yml": PROFILES})
+    written = connection(f"{{type: dbt, profile: shop, target: {target}}}")
+    fault = only(written, ASSET, ASK, files={"profiles.yml": PROFILES})
     assert (fault.code, fault.file, fault.line) == (code, file, line)
     assert words in fault.message
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from setpoint.contracts.limits import MANIFEST_FILE_BYTES_MAX
 from setpoint.contracts.problem import Fault
 from setpoint.contracts.resource.compile import compile_project
 from setpoint.contracts.resource.support import NOT_YET
@@ -200,8 +201,20 @@ def test_a_misspelt_kind_is_reported_once_and_not_by_those_that_use_it() -> None
 
 
 def test_a_file_that_cannot_be_read_hides_what_may_be_in_it() -> None:
-    result = compile_project({"resources/a.yaml": ASSET.encode(), "resources/b.yaml": b"kind: [\n"})
-    assert [(fault.file, fault.code) for fault in result.faults] == [("resources/b.yaml", "yaml.syntax")]
+    unread = b"kind: [\nmetadata: {name: there}\n"
+    result = compile_project({"resources/a.yaml": ASSET.encode(), "resources/b.yaml": unread})
+    assert [(fault.file, fault.code) for fault in result.faults] == [
+        ("resources/a.yaml", "unknown-reference"),
+        ("resources/b.yaml", "yaml.syntax"),
+    ]
+    assert "'write'" in result.faults[0].message
+    both = compile_project({"resources/a.yaml": ASSET.encode(), "resources/b.yaml": unread + b"# write"})
+    assert [fault.code for fault in both.faults] == ["yaml.syntax"]
+
+
+def test_of_a_file_that_is_too_large_nobody_knows_what_is_in_it() -> None:
+    files = {"resources/a.yaml": ASSET.encode(), "resources/b.yaml": b"#" * (MANIFEST_FILE_BYTES_MAX + 1)}
+    assert [fault.code for fault in compile_project(files).faults] == ["too-large"]
 
 
 def test_an_unknown_field_does_not_hide_what_else_is_wrong() -> None:

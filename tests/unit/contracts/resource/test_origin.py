@@ -338,8 +338,11 @@ def test_an_origin_of_a_wrong_shape_is_told_and_not_all_that_refers_to_it() -> N
 
 
 def test_a_connection_is_not_missed_while_a_file_cannot_be_read() -> None:
-    files = {"resources/a.yaml": b"kind: [", "resources/b.yaml": SHOP.encode(), "shop/target/manifest.json": real()}
-    assert [fault.code for fault in compile_project(files).faults] == ["yaml.syntax"]
+    rest = {"resources/b.yaml": SHOP.encode(), "shop/target/manifest.json": real()}
+    hidden = {**rest, "resources/a.yaml": b"name: warehouse\nkind: ["}
+    assert [fault.code for fault in compile_project(hidden).faults] == ["yaml.syntax"]
+    missing = {**rest, "resources/a.yaml": b"kind: ["}
+    assert [fault.code for fault in compile_project(missing).faults] == ["yaml.syntax", "unknown-reference"]
 
 
 def test_every_missing_connection_is_told() -> None:

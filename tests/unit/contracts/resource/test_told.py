@@ -124,6 +124,62 @@ PROJECTS: dict[str, tuple[str, ...]] = {
         document("Conditions", "k", "[{name: c, type: Command, run: [x]}]"),
         asset("{onDrift: [{conditions: k}]}"),
     ),
+    "at once: a misspelt key and unknown names": (
+        *GOOD,
+        asset("{modelname: x, upstreams: [b], onDrift: [{conditions: ther, snyc: write}], onUpstream: write}"),
+    ),
+    "at once: a wrong type and a cycle": (
+        asset("{autoSync: 3, upstreams: [b, 5]}"),
+        asset("{upstreams: [a], evaluateCacheTtl: soon}", "b"),
+    ),
+    "at once: a sync without run": (
+        document("Sync", "s", "{pre: {type: Command, args: ['{{ asset.nme }}'], identity: me}, timeout: x}"),
+        asset("{onDrift: [{conditions: k, sync: s}]}"),
+    ),
+    "at once: one condition of three": (
+        LAKE,
+        document(
+            "Conditions",
+            "q",
+            "[{name: a, type: SQL, query: drop table x}, {name: b, type: Comand, run: [x], interval: soon},"
+            " {name: a, type: Command, run: [x, 5, '{{ nope }}'], timezone: UTC}]",
+        ),
+        asset("{connection: lake, onDrift: [{conditions: q}]}"),
+    ),
+    "at once: a name that is none": (
+        *GOOD,
+        asset("{upstreams: [c], onDrift: [{conditions: ther}]}", "Big"),
+        asset("{upstreams: [Big], onDrift: [{conditions: there, sync: wrote}]}", "b"),
+    ),
+    "at once: no name": (
+        document("Sync", "[x]", "{run: {type: Command, args: ['{{ nope }}']}}"),
+        asset("{upstreams: [b], onDrift: [{conditions: there, sync: write}]}"),
+    ),
+    "at once: a misspelt kind": (
+        HEAD.replace("v1alpha1", "v1") + "kind: Condition\nmetadata: {name: There}\nspec: []\n",
+        asset("{upstreams: [b], onDrift: [{conditions: There, sync: write}]}"),
+    ),
+    "at once: a misspelt connection": (
+        LAKE,
+        document("Conditions", "q", "[{name: a, type: SQL, query: selec true, interval: 0s}]"),
+        asset("{conection: lake, onDrift: [{conditions: q, with: {x: 1}}]}"),
+        asset("{connection: lake, onDrift: [{conditions: q}], labels: {}}", "b"),
+    ),
+    "at once: connections and an origin": (
+        document("Connection", "a", "{type: dbt, profile: 5, identity: me}"),
+        document("Connection", "b", "{type: postgres, host: h, port: high, database: d, user: u}"),
+        document("Conditions", "q", "[{name: a, type: SQL, query: select true, interval: 1m}]"),
+        asset("{connection: b, onDrift: [{conditions: q}], upstreams: [o.x, x.o]}"),
+        document("Origin", "o", "{type: DBT, projectDir: dbt, interval: x, defaultSync: {sync: s}}"),
+    ),
+    "at once: a tag": (
+        document("Sync", "s", "{run: {type: Command, args: !odd [x]}, lockKey: !odd k, identity: me}"),
+        document("Identity", "i", "{type: env, env: {A: '${NO}', B C: x}}"),
+    ),
+    "a server that nobody asks": (
+        document("Connection", "b", "{type: postgres, host: h, database: d, user: u}"),
+        asset("{connection: b}"),
+    ),
     "yaml: twice a key": ("kind: Asset\nkind: Asset\n",),
     "yaml: not closed": ("spec: [1, 2\n",),
     "yaml: a tab": ("a:\n\t- b\n",),
