@@ -11,7 +11,8 @@ from migrations.door import Pool, open_pool
 from setpoint.contracts import limits
 from tests.integration.celld.harness import Celld, Session, World, until
 
-COMMANDS = limits.SNAPSHOT_TAIL_EVENTS_MAX // 3 + 2  # each is accepted, does something, and succeeds
+TOGETHER = 16  # so many commands may be one decision, and a snapshot is of where a decision ends
+COMMANDS = limits.SNAPSHOT_TAIL_EVENTS_MAX // 3 + 2 + TOGETHER  # each is accepted, does something, and succeeds
 
 
 async def talk(w: World, session: Session, commands: int) -> None:
