@@ -133,11 +133,12 @@ def compiled_at(
     return compile_project({path: content for path, (content, _) in read.items()}, variables)
 
 
-def _refuse_faulty(directory: Path, files: dict[str, tuple[bytes, int]], variables: Mapping[str, str]) -> None:
-    """Raise Problem validation-failed with every fault of a project that does not compile."""
+def _sound(directory: Path, files: dict[str, tuple[bytes, int]], variables: Mapping[str, str]) -> CompileResult:
+    """Compile a project. Raises Problem validation-failed with every fault when it does not."""
     result = compiled_at(directory, files, variables)
     if result.faults:
         raise Problem("validation-failed", f"{len(result.faults)} fault(s) in {directory}", errors=result.faults)
+    return result
 
 
 @click.command()
@@ -185,16 +186,28 @@ def schema(which: str | None) -> None:
 @click.option("--session", "-s", "named", help="Session name or id (default: the directory's name; made if new).")
 @click.option("--wait", "waits", is_flag=True, help="Wait until every asset is Ready.")
 @click.option("--evaluate", is_flag=True, help="Evaluate every asset, changed or not.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be new, changed and gone; nothing is applied.")
 @VARIABLES
 @click.option("--timeout", default=600.0, show_default=True, help="Longest wait, in seconds.")
 def apply(
-    directory: Path, named: str | None, waits: bool, evaluate: bool, variables: Mapping[str, str], timeout: float
+    directory: Path,
+    named: str | None,
+    waits: bool,
+    evaluate: bool,
+    dry_run: bool,
+    variables: Mapping[str, str],
+    timeout: float,
 ) -> None:
     """Make the project in DIRECTORY the desired state of a session."""
+    if dry_run and (waits or evaluate):
+        raise click.UsageError("--dry-run applies nothing: leave out --wait and --evaluate")
     files = read_project(directory)
     name = named or context.session_name(directory)
+    if dry_run:
+        _preview(directory, name, files, variables)
+        return
     with context.client() as api:
-        session = _ensure_session(api, name, lambda: _refuse_faulty(directory, files, variables))
+        session = _ensure_session(api, name, lambda: _sound(directory, files, variables))
         accepted = upload(api, session["id"], files, evaluate, variables)
         for warning in accepted.pop("warnings", ()):
             context.note(faults.as_line(msgspec.convert(warning, Fault)))
@@ -203,6 +216,18 @@ def apply(
             context.emit(accepted, (("COMMAND", "command_id"), ("SESSION", "session_id"), ("STATUS", "status")))
             return
         _converge(api, name, accepted["command_id"], int(session["head_seq"]), timeout)
+
+
+def _preview(directory: Path, name: str, files: dict[str, tuple[bytes, int]], variables: Mapping[str, str]) -> None:
+    from setpoint.cli import preview
+
+    result = _sound(directory, files, variables)
+    for warning in result.warnings:
+        context.note(faults.as_line(warning))
+    with context.client() as api:
+        now = preview.present(api, name)
+    if result.compiled is not None:
+        preview.show(name, now, preview.preview(now, result.compiled, files))
 
 
 def _ensure_session(api: Client, name: str, before_creating: Callable[[], object]) -> dict[str, Any]:

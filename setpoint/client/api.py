@@ -97,6 +97,18 @@ class Client:
             raise problem_of(answer)
         return sha256
 
+    def blob(self, sha256: str) -> bytes:
+        """Return the bytes of a stored blob. Raises Problem not-found, and internal when they are other bytes."""
+        try:
+            answer = self.http.get(f"/v1/blobs/{sha256}")
+        except httpx.HTTPError as error:
+            raise Problem("unavailable", f"cannot reach {self.server}: {error}") from error
+        if not answer.is_success:
+            raise problem_of(answer)
+        if codec.sha256_hex(answer.content) != sha256:
+            raise Problem("internal", f"the blob {sha256} came with other bytes")
+        return answer.content
+
     def output(self, session: str, execution: str, step: int, stream: str, offset: int) -> tuple[bytes, int, bool]:
         """Read output of one step from a byte offset: ``(content, next offset, whether that was all)``."""
         path = f"/v1/sessions/{session}/executions/{execution}/output"

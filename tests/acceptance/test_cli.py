@@ -115,6 +115,35 @@ def test_a_variable_of_an_apply_is_in_the_environment_of_its_sync(terminal: Term
     assert "to all the world in ${X}" in terminal.run("logs", "talker", "-s", "given").stdout
 
 
+def test_a_dry_run_of_an_apply_says_what_would_change_and_changes_nothing(terminal: Terminal) -> None:
+    folder = _write(terminal.home / "foretold", project(asset("first"), asset("second")))
+    first = terminal.run("apply", str(folder), "--dry-run", "-o", "json")
+    assert first.returncode == 0, first.stderr
+    said = json.loads(first.stdout)
+    assert (said["generation"], said["assets"]["new"]) == (None, ["first", "second"])
+    assert terminal.run("status", "-s", "foretold").returncode == 4, "a dry run made a session"
+
+    assert terminal.run("apply", str(folder), "--wait").returncode == 0
+    assert "nothing would change" in terminal.run("apply", str(folder), "--dry-run").stderr
+    _write(folder, project(asset("first", sync="echo again"), asset("third")))
+    (folder / "notes.txt").write_text("x")
+    before = terminal.run("events", "-s", "foretold").stdout
+    shown = terminal.run("apply", str(folder), "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split() for line in shown.stdout.splitlines()[1:]] == [
+        ["new", "asset", "third"],
+        ["changed", "asset", "first"],
+        ["gone", "asset", "second"],
+        ["new", "file", "notes.txt"],
+        ["changed", "file", "resources/assets.yaml"],
+    ]
+    assert "beside generation 1 of session foretold" in shown.stderr
+    assert terminal.run("events", "-s", "foretold").stdout == before
+    (folder / "resources" / "assets.yaml").write_text("kind: [\n")
+    assert terminal.run("apply", str(folder), "--dry-run").returncode == 2
+    assert terminal.run("apply", str(folder), "--dry-run", "--wait").returncode == 2
+
+
 def test_what_a_sync_printed_and_what_happened_can_be_read_afterwards(terminal: Terminal) -> None:
     folder = _write(terminal.home / "talks", project(asset("talker", sync="echo spoken words")))
     assert terminal.run("apply", str(folder), "--wait").returncode == 0
