@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from celld.core.decide import decide
-from setpoint.contracts.cell import Delivered, Materialize, RunEnded, RunFound
+from setpoint.contracts.cell import CancelRun, Delivered, Materialize, RunEnded, RunFound
 from setpoint.contracts.resource.model import CompiledAsset, encode
 from tests.sim.world import World, asset, pair, project
 
@@ -176,6 +176,38 @@ def test_a_lost_verification_of_what_became_a_pass_through_ends_the_sync() -> No
     assert (ended.execution_id, ended.data["verified"]) == (run.id, False)
     assert (world.docs["a"]["state"], world.docs["b"]["state"]) == ("ready", "ready")
     assert not world.state.commands
+
+
+def test_an_asset_that_is_removed_while_its_sync_is_verified_leaves_nothing_behind() -> None:
+    world = World(project(asset("a"), asset("x")))
+    world.evaluate_s["a"] = 30.0
+    world.run(45)
+    (run,) = world.state.executions.values()
+    assert world.events("evaluation.started", "a")[-1].data["why"] == "verification"
+    head = world.head
+    world.apply(project(asset("x")))
+    assert world.types("a", head) == ["evaluation.failed", "sync.succeeded", "asset.retired"]
+    assert world.events("sync.succeeded", "a")[0].data["verified"] is False
+    assert CancelRun(run.id) in world.effects
+    assert not len(world.state.executions)
+    assert sorted(world.docs) == ["x"]
+
+
+def test_a_block_of_the_old_spec_is_not_told_of_as_over_under_the_new_one() -> None:
+    chain = (asset("a", auto_sync_on_drift=False), asset("b", "a", interval=60))
+    world = World(project(*chain), all_ready=True)
+    world.run(30)
+    world.drift("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(100)
+    assert world.types("b")[-1] == "asset.blocked"
+    head = world.head
+    world.apply(project(chain[0], asset("b", "a", interval=60, labels={"v": "2"})))
+    world.heal("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(60)
+    assert "asset.unblocked" not in world.types("b", head)
+    assert world.known() == {"a": "ready", "b": "ready"}
 
 
 def test_an_evaluation_asked_for_is_over_for_an_asset_that_left_even_when_it_comes_back() -> None:

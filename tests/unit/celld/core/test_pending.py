@@ -88,6 +88,35 @@ def test_the_first_attempt_for_a_trigger_is_not_gated() -> None:
     assert world.counts("x", head) == (1, 1)
 
 
+def test_nor_is_the_look_for_a_trigger_of_an_asset_that_may_not_sync() -> None:
+    world = ready(asset("a"), asset("u", auto_sync_on_drift=False), asset("b", "a", "u", auto_sync_on_drift=False))
+    heal(world, "u")
+    world.run(5)
+    head = heal(world, "a")
+    world.run(60)
+    assert world.known()["u"] == "drifted"
+    assert world.counts("b", head) == (1, 0)
+
+
+def test_a_trigger_that_merged_into_a_sync_of_unknown_outcome_is_still_a_first_attempt() -> None:
+    """A retry would wait for the other upstream, which stays Drifted."""
+    world = ready(asset("a"), asset("u", auto_sync_on_drift=False), asset("x", "a", "u"))
+    world.sync_s["x"] = 100.0
+    heal(world, "u")
+    world.run(5)
+    world.command("sync", {"select": ["x"]})
+    world.run(2)
+    head = heal(world, "a")
+    world.run(20)
+    merged = world.state.assets["x"].direct
+    assert merged is not None and merged.merged
+    world.crash(lambda execution_id: "lost")
+    world.run(60)
+    assert world.known()["u"] == "drifted"
+    assert world.types("x", head)[:4] == ["run.interrupted", "sync.outcome_unknown", "sync.requested", "sync.started"]
+    assert world.events("sync.started", "x")[-1].data["kind"] == "direct"
+
+
 def test_a_new_trigger_makes_a_retry_a_first_attempt_again_and_the_cooldown_holds() -> None:
     world = ready(asset("a"), asset("b"), asset("x", "a", "b"), cooldown_initial_s=300.0)
     world.scripts["x"] = lambda world, label: False

@@ -100,6 +100,16 @@ def test_a_run_that_is_found_runs_once(fate: Fate) -> None:
     assert world.types("a").count("run.adopted") == (fate == "running")
 
 
+def test_a_run_that_a_close_asked_to_die_is_asked_again_by_the_next_owner() -> None:
+    world = syncing()
+    world.command("close")
+    (run,) = fold(world.log).executions.values()
+    decision = decide(fold(world.log), RunFound(run.id, "running"), world.now)
+    assert decision.effects == (AttachRun(run.id, -1), CancelRun(run.id))
+    never = decide(fold(world.log), RunFound(run.id, "never_seen"), world.now)
+    assert "sync.cancelled" in [event.type for event in never.events]
+
+
 def test_an_adopted_run_is_attached_after_its_last_committed_step() -> None:
     world = World(project(asset("a", pairs=[pair(stages="pre run post")])))
     world.run(6)

@@ -138,6 +138,11 @@ def test_a_profile_of_dbt_leads_to_the_file_of_its_target() -> None:
     assert place(mine, env, SHOP_DB="other.duckdb") == ("duckdb", "mine.duckdb")
 
 
+def test_a_variable_without_a_default_is_filled_in_when_it_is_given() -> None:
+    spec = connection("{type: dbt, profile: shop, target: unset}")
+    assert place(spec, GONE="found") == ("duckdb", "found.duckdb")
+
+
 def test_profiles_are_read_where_profiles_dir_says() -> None:
     spec = connection("{type: dbt, profile: shop, profilesDir: ./dbt/conf}")
     assert place(spec, path="dbt/conf/profiles.yml") == ("duckdb", "warehouse.duckdb")

@@ -217,6 +217,28 @@ def test_of_a_file_that_is_too_large_nobody_knows_what_is_in_it() -> None:
     assert [fault.code for fault in compile_project(files).faults] == ["too-large"]
 
 
+def test_neither_a_file_that_is_no_text_nor_its_neighbours_are_passed_over() -> None:
+    files = {f"resources/{name}.yaml": b"\xff" for name in "ac"} | {"resources/b.yaml": ASSET.encode()}
+    files["resources/d.yaml"] = asset("{upstreams: a}", "d").encode()
+    found = [(fault.file, fault.code) for fault in compile_project(files).faults]
+    assert found == [
+        ("resources/a.yaml", "yaml.encoding"),
+        ("resources/c.yaml", "yaml.encoding"),
+        ("resources/d.yaml", "wrong-type"),
+    ]
+
+
+def test_only_the_first_forty_missing_names_are_compared_with_all_there_are() -> None:
+    many = ", ".join(f"thera{n}" for n in range(42))
+    found = faults_of(asset(f"{{upstreams: [{many}]}}"), asset("{}", "thera"))
+    assert [bool(fault.hint) for fault in found] == [True] * 40 + [False] * 2
+
+
+def test_a_year_is_the_longest_duration() -> None:
+    assert faults_of(conditions("[{name: c, type: Command, run: [x], interval: 366d}]")) == ()
+    assert only(conditions("[{name: c, type: Command, run: [x], interval: 366d 1s}]")).code == "bad-duration"
+
+
 def test_an_unknown_field_does_not_hide_what_else_is_wrong() -> None:
     faults = faults_of(asset("{upstrems: [], upstreams: [gone]}"))
     assert [fault.code for fault in faults] == ["unknown-field", "unknown-reference"]

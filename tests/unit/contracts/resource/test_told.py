@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from setpoint.contracts.resource.compile import compile_project
+from tests.unit.contracts.resource import dbt
 
 TOLD = Path(__file__).parent / "told.txt"
 HEAD = "apiVersion: setpoint.dev/v1alpha1\n"
@@ -189,6 +190,61 @@ PROJECTS: dict[str, tuple[str, ...]] = {
     "yaml: an alias of nothing": ("a: *b\n",),
     "nothing": ("",),
 }
+PROFILES = """\
+shop:
+  target: dev
+  outputs:
+    dev: {type: duckdb}
+    cloud: {type: snowflake}
+    odd: {type: [duckdb]}
+    jinja: {type: duckdb, path: "{{ target.name }}.duckdb"}
+    unset: {type: duckdb, path: "{{ env_var('GONE') }}.duckdb"}
+"""
+TARGETS = tuple(
+    document("Connection", f"to-{profile}-{target}", f"{{type: dbt, profile: {profile}, target: {target}}}")
+    for profile, target in [
+        *(("shop", name) for name in ("dev", "cloud", "odd", "jinja", "unset", "clod")),
+        ("shp", "dev"),
+    ]
+)
+ELSEWHERE = document("Connection", "elsewhere", "{type: dbt, profile: shop, profilesDir: conf}")
+ORIGINS = (dbt.CONNECTION, dbt.SHOP, dbt.FINANCE)
+SAME = (
+    dbt.model("a", schema="x", alias="t")
+    | dbt.model("B")
+    | dbt.model("b")
+    | dbt.model("d", "model.shop.gone", "model.x.gone")
+)
+WITH_FILES: dict[str, tuple[tuple[str, ...], dict[str, bytes]]] = {
+    "profiles of dbt": ((*TARGETS, ELSEWHERE), {"profiles.yml": PROFILES.encode()}),
+    "profiles of dbt that are none": ((ELSEWHERE, *TARGETS[:1]), {"profiles.yml": b"[]", "conf/profiles.yml": b"a: ["}),
+    "manifests that are not there": ((dbt.SHOP, dbt.FINANCE.replace("warehouse", "warehous"), dbt.CONNECTION), {}),
+    "manifests that cannot be read": (
+        ORIGINS,
+        {"shop/target/manifest.json": b"{", "finance/target/manifest.json": dbt.manifest({"model.x": {"name": 1}})},
+    ),
+    "manifests of another version": (ORIGINS[:2], {"shop/target/manifest.json": dbt.manifest({}, schema="v9")}),
+    "projects of dbt that clash": (
+        ORIGINS,
+        {
+            "shop/target/manifest.json": dbt.manifest(SAME),
+            "finance/target/manifest.json": dbt.manifest(
+                dbt.model("c", project="finance", schema="X", alias="T")
+                | dbt.check("both", "model.x.a", "model.x.b", project="finance"),
+                name="finance",
+            ),
+        },
+    ),
+    "an asset of an Origin and a person": (
+        (
+            *ORIGINS[:2],
+            LAKE,
+            f"{HEAD}kind: Asset\nmetadata: {{name: shop.a, labels: {{dbt/nightly: no}}}}\n"
+            "spec: {connection: lake, modelName: z, autoSync: false, upstreams: [gone], onDrift: [{conditions: k}]}\n",
+        ),
+        {"shop/target/manifest.json": dbt.manifest(dbt.model("a", tags=["nightly"]))},
+    ),
+}
 SETTINGS = {
     "settings: misspelt": "defaultTimout: 5m\nmaxSyncConcurrency: 0\ncooldownInitialSecs: x\nbackend: {type: s3}\n",
     "settings: not yet": "notify: {slack: {channel: x}}\nexport: {connection: x, dataset: y}\nmaxControllers: 3\n",
@@ -210,6 +266,10 @@ def told() -> list[str]:
         "resources/y.yaml": b"\xff",
         "nagi.yaml": b"",
     }
+    projects |= {
+        title: {"resources/x.yaml": "---\n".join(documents).encode(), **files}
+        for title, (documents, files) in WITH_FILES.items()
+    }
     lines = []
     for title, files in projects.items():
         result = compile_project(files)
@@ -226,7 +286,7 @@ def test_what_is_said_of_broken_projects_is_as_it_was_read() -> None:
         assert now == before, f"told.txt:{number}"
 
 
-@pytest.mark.parametrize("title", PROJECTS)
+@pytest.mark.parametrize("title", [*PROJECTS, *WITH_FILES])
 def test_each_broken_project_is_told_of(title: str) -> None:
     lines = told()
     at = next(index for index, line in enumerate(lines) if line.startswith(f"## {title}"))
