@@ -17,6 +17,7 @@ import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -29,6 +30,11 @@ REASONS: Final = Path(__file__).parent / "survivors.toml"
 BAR: Final = 0.85
 _KILLED: Final = {1, 3, 36, 24, -24, 152, 255, -11, -9}
 """Exit codes of mutmut that say that a test failed, or that the mutant never ended or crashed."""
+
+
+_TOKEN: Final = re.compile(r'f?"(?:[^"\\]|\\.)*"|\w+|\S')
+_PROSE: Final = frozenset({"message", "hint", "said", "detail", "clears", "unreadable"})
+"""The names under which the rooms keep a text for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,25 @@ def run(names: list[str], workers: int) -> None:
 
 
 def change_of(mutant: Mutant) -> str:
-    """Return the line that a mutant changed and what it became, as ``- old`` and ``+ new`` in one line."""
+    """Return the line that a mutant changed and what it became, as ``- old`` and ``+ new`` in one line.
+
+    One that changed nothing but what is said to a person ends with ``[words]``.
+    """
     lines = get_diff_for_mutant(mutant.name, path=mutant.file).splitlines()[2:]
-    return " ".join(" ".join(line.split()) for line in lines if line[:1] in ("-", "+"))
+    old, new = ([" ".join(line.split()) for line in lines if line[:1] == sign] for sign in "-+")
+    return " ".join([*old, *new]) + (" [words]" if words_only(" ".join(old), " ".join(new)) else "")
+
+
+def words_only(old: str, new: str) -> bool:
+    """Tell whether all that a line lost is prose: texts with a space in them, and variables that hold such a text."""
+    before, after = (_TOKEN.findall(line[1:]) for line in (old, new))
+    steps = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    lost = [token for kind, start, end, _, _ in steps if kind != "equal" for token in before[start:end]]
+    return any(map(_is_prose, lost)) and all(token == "," or _is_prose(token) for token in lost)
+
+
+def _is_prose(token: str) -> bool:
+    return token in _PROSE or (token.endswith('"') and " " in token)
 
 
 def report(mutants: list[Mutant]) -> int:

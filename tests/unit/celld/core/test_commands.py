@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from celld.core.decide import decide
-from setpoint.contracts.cell import Delivered, MaterializeFailed, Release, RunFound
+from setpoint.contracts.cell import Delivered, MaterializeFailed, Release, RunFound, StepEnded
+from setpoint.contracts.run import StepResult
 from tests.sim.world import World, asset, pair, project
 
 CHAIN = (asset("a"), asset("b", "a"), asset("c", "b"))
@@ -369,6 +370,44 @@ def test_cancel_of_a_tool() -> None:
     world.command("cancel", {"command_id": command_id})
     world.run(1)
     assert outcome(world, command_id)[0] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("asked", "how", "end"),
+    [
+        (True, {"exit_code": 0}, "succeeded"),
+        (True, {"error": "cancelled"}, "cancelled"),
+        (False, {"error": "cancelled"}, "failed"),
+    ],
+)
+def test_a_tool_is_cancelled_when_that_was_asked_for_and_it_died_of_it(asked: bool, how: Any, end: str) -> None:
+    world = World()
+    command_id = world.command("tool", {"name": "exec", "args": {"argv": ["sleep", "30"]}})
+    world.run(0.2)
+    (run,) = world.state.executions.values()
+    if asked:
+        world.command("cancel", {"command_id": command_id})
+    enforced = {"memory": "cgroup"}
+    world.runs[run.id].over = True
+    world.feed(StepEnded(run.id, StepResult(0, "tool", "exec", 0, 0, **how), enforced))
+    assert outcome(world, command_id)[0] == end
+    assert world.events("tool.finished")[0].data["enforced"] == enforced
+
+
+def test_a_sync_that_is_cancelled_while_it_is_verified_ends_with_its_verification() -> None:
+    world = ready(*CHAIN)
+    world.evaluate_s["a"] = 30.0
+    command_id = world.command("sync", {"select": ["a"]})
+    world.run(15)
+    head = world.head
+    world.command("cancel", {"asset": "a"})
+    world.run(2)
+    assert world.types("a", head) == ["evaluation.failed", "sync.cancelled"]
+    assert world.events("evaluation.failed", "a")[0].data["reason"] == "superseded"
+    assert outcome(world, command_id)[0] == "failed"
+    world.run(120)
+    assert world.counts("a", head) == (1, 0)
+    assert world.counts("b", head) == (0, 0)
 
 
 def test_an_apply_cannot_be_cancelled() -> None:

@@ -320,6 +320,16 @@ def test_a_lost_workspace_makes_what_was_learnt_in_it_stale() -> None:
     assert set(world.known().values()) == {"ready"}
 
 
+def test_nothing_is_stale_of_an_asset_that_was_never_evaluated() -> None:
+    world = World(project(asset("a", auto_sync_on_drift=False), asset("b", "a")))
+    world.run(20)
+    world.place = ("sandbox-2", "ledger-2", 1)
+    world.apply(world.compiled)
+    world.run(0.5)
+    assert len(world.events("workspace.lost")) == 1
+    assert (world.docs["a"]["stale"], world.docs["b"]["stale"]) == (True, False)
+
+
 def test_a_late_answer_from_a_workspace_that_was_left_changes_nothing() -> None:
     world = World(project(*CHAIN), all_ready=True)
     world.run(5)

@@ -169,6 +169,22 @@ def test_r6_random_graphs_sync_each_asset_exactly_once_when_their_root_drifts(se
     assert {name: world.counts(name, head)[1] for name in names} == dict.fromkeys(names, 1)
 
 
+def test_a_trigger_waits_for_another_asset_when_the_one_it_waited_for_is_above_it_no_more() -> None:
+    first, x = (asset("a"), asset("b"), asset("u")), ("b", "u")
+    world = ready_world(*first, asset("x", "a", *x, upstream_policy="all"))
+    world.sync_s = {"a": 500.0, "b": 500.0}
+    world.command("sync", {"select": ["a", "b"]})
+    head = heal(world, "u")
+    world.run(30)
+    assert world.state.assets["x"].restless == "a"
+    world.apply(project(*first, asset("x", *x, upstream_policy="all")))
+    assert world.state.assets["x"].restless == "b"
+    world.run(400)
+    assert world.counts("x", head)[1] == 0
+    world.run(200)
+    assert world.counts("x", head)[1] == 1
+
+
 def test_who_is_busy_is_asked_only_for_a_trigger_that_waits_for_it() -> None:
     names = ("a", "b", "c")
     world = ready_world(asset("a"), asset("b"), asset("c", "a", "b", upstream_policy="all"), asset("y", "b"))

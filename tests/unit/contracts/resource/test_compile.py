@@ -168,6 +168,23 @@ def test_a_project_of_settings_alone_is_the_empty_set() -> None:
     assert result.compiled == CompiledSet()
 
 
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("setpoint.yaml", True),
+        ("nagi.yml", True),
+        ("resources/a/b.yml", True),
+        ("resources/a.json", False),
+        ("a.yaml", False),
+        ("profiles.yml", True),
+        ("dbt/conf/profiles.yml", True),
+        ("myprofiles.yml", False),
+    ],
+)
+def test_which_files_of_a_project_are_wanted(path: str, read: bool) -> None:
+    assert is_read(path) is read
+
+
 def test_only_manifests_are_read() -> None:
     assert is_read("setpoint.yaml")
     assert is_read("resources/deep/er/x.yml")

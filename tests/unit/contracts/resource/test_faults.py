@@ -234,6 +234,15 @@ def test_only_the_first_forty_missing_names_are_compared_with_all_there_are() ->
     assert [bool(fault.hint) for fault in found] == [True] * 40 + [False] * 2
 
 
+def test_resources_without_a_name_are_not_taken_for_one_another() -> None:
+    assert [fault.code for fault in faults_of(asset("{}", "[x]"), asset("{}", "[y]"))] == ["wrong-type"] * 2
+
+
+def test_a_tenth_of_a_second_is_the_shortest_interval() -> None:
+    assert faults_of(conditions("[{name: c, type: Command, run: [x], interval: 100ms}]")) == ()
+    assert only(conditions("[{name: c, type: Command, run: [x], interval: 99ms}]")).code == "bad-duration"
+
+
 def test_a_year_is_the_longest_duration() -> None:
     assert faults_of(conditions("[{name: c, type: Command, run: [x], interval: 366d}]")) == ()
     assert only(conditions("[{name: c, type: Command, run: [x], interval: 366d 1s}]")).code == "bad-duration"
@@ -350,8 +359,26 @@ def test_an_argument_longer_than_linux_takes_is_refused() -> None:
 
 
 def test_an_asset_whose_run_would_have_too_many_steps_is_refused() -> None:
-    many = ", ".join(f"{{name: c{n}, type: Command, run: [x]}}" for n in range(198))
-    assert only(ASSET, conditions(f"[{many}]"), SYNC).code == "too-large"
+    many = [f"{{name: c{n}, type: Command, run: [x]}}" for n in range(198)]
+    fault = only(ASSET, conditions(f"[{', '.join(many)}]"), SYNC)
+    assert (fault.code, fault.line, fault.column) == ("too-large", 4, 8)
+    assert faults_of(ASSET, conditions(f"[{', '.join(many[:-1])}]"), SYNC) == ()
+
+
+@pytest.mark.parametrize(
+    ("argument", "line", "column"), [("y" * 120_000, 4, 90), ("'" + '"' * 100_000 + "'", 1, 1)], ids=["plain", "quotes"]
+)
+def test_an_asset_that_is_too_large_with_all_it_uses_is_refused(argument: str, line: int, column: int) -> None:
+    """Each file and each argument is within its bound; quotes take twice their room where the asset is stored."""
+    files = {}
+    for n in range(5):
+        check = f"[{{name: c{n}, type: Command, run: [x, {argument}, {argument}]}}]"
+        files[f"resources/c{n}.yaml"] = conditions(check).replace("{name: there}", f"{{name: c{n}}}").encode()
+    entries = ", ".join(f"{{conditions: c{n}}}" for n in range(5))
+    result = compile_project(files | {"resources/a.yaml": asset(f"{{onDrift: [{entries}]}}").encode()})
+    assert [(fault.code, fault.file, fault.line, fault.column) for fault in result.faults] == [
+        ("too-large", "resources/a.yaml", line, column)
+    ]
 
 
 def test_templates_cannot_leave_a_command_without_a_program() -> None:

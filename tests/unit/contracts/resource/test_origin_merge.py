@@ -162,6 +162,14 @@ def test_faults_of_an_overlay_stand_in_it_and_faults_of_the_origin_there() -> No
     )
 
 
+def test_what_the_origin_itself_says_is_at_fault_there_for_an_overlaid_asset_too() -> None:
+    origin = SHOP.replace("projectDir: shop", "projectDir: shop, defaultSync: {sync: nope}")
+    found = faults(OVERLAY, origin, shop=real())
+    assert {(fault.code, fault.file, fault.line, fault.column) for fault in found} == {
+        ("unknown-reference", *at(origin, "sync", CONNECTION, OVERLAY))
+    }
+
+
 def test_an_overlay_of_a_wrong_shape_is_told_once() -> None:
     overlay = OVERLAY.replace("spec: {}", "spec: {upstreams: 1}")
     assert [fault.code for fault in faults(overlay, SHOP, shop=real())] == ["wrong-type"]

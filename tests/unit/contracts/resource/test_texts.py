@@ -92,6 +92,12 @@ def test_the_nearest_word() -> None:
     assert nearest_hint("x" * 100_000, {"x"}) == ""
 
 
+def test_among_thousands_the_nearest_begins_and_ends_like_the_word() -> None:
+    many = {f"name-{n}" for n in range(2000)}
+    assert nearest_hint("revnue", {*many, "revenue"}) == "did you mean 'revenue'?"
+    assert nearest_hint("revnues", {*many, "revenue"}) == ""
+
+
 def test_an_excerpt_is_short_and_on_one_line() -> None:
     assert excerpt("a\nb") == r"'a\nb'"
     assert len(excerpt("x" * 100_000)) < 70

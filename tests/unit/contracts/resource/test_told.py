@@ -33,8 +33,13 @@ GOOD = (
 LAKE = document("Connection", "lake", "{type: duckdb, path: lake.duckdb}")
 
 PROJECTS: dict[str, tuple[str, ...]] = {
-    "misspelt keys": (*GOOD, asset("{upstrems: [], onDrift: [{condition: there, snyc: write}]}")),
-    "wrong types": (*GOOD, asset("{upstreams: a, autoSync: 3, modelName: 5, onDrift: {}}")),
+    "misspelt keys": (
+        *GOOD,
+        asset("{autoSync: {onDrfit: true}}", "b"),
+        document("Sync", "again", "{run: {type: Command, args: [x]}, pre: {type: Command, args: [x], timout: 5}}"),
+        asset("{upstrems: [], onDrift: [{condition: there, snyc: write}]}"),
+    ),
+    "wrong types": (*GOOD, asset("{upstreams: a, autoSync: 3, modelName: true, onDrift: {}}")),
     "wrong values": (*GOOD, asset("{upstreamPolicy: some, evaluateCacheTtl: 5, onUpstream: x}")),
     "unknown names": (*GOOD, asset("{upstreams: [b], connection: lak, onDrift: [{conditions: ther, sync: wrote}]}")),
     "a cycle": (asset("{upstreams: [b]}"), asset("{upstreams: [a]}", "b"), asset("{upstreams: [a]}", "c")),
@@ -270,6 +275,7 @@ def told() -> list[str]:
         title: {"resources/x.yaml": "---\n".join(documents).encode(), **files}
         for title, (documents, files) in WITH_FILES.items()
     }
+    projects["settings: twice"] = {"setpoint.yaml": b"", "nagi.yaml": b""}
     lines = []
     for title, files in projects.items():
         result = compile_project(files)
