@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from setpoint.contracts.cell import MaterializeFailed, RunRefused, StepEnded
 from setpoint.contracts.resource.model import CompiledSet
+from setpoint.contracts.run import OutputRef, StepResult
 from tests.sim.told import Told
 from tests.sim.world import asset, pair, project
 
@@ -199,6 +202,50 @@ def timers_of_every_kind() -> Told:
     return world
 
 
+def runs_end_in_other_ways() -> Told:
+    """A lock is broken; a sync, an evaluation and tools are refused or fail; files cannot be prepared."""
+    world = Told(project(asset("a", pairs=[pair(lock="lake")]), asset("b", "a")))
+    world.run(3)
+    world.break_lock("lake")
+    _refuse(world)
+    world.run(30.5)
+    _refuse(world)
+    world.run(50)
+    world.truth["a", "c"] = True
+    world.run(60)
+    world.command("tool", {"name": "exec", "args": {"argv": ["false"]}})
+    world.run(0.1)
+    output = {"stdout": OutputRef(bytes=9, tail="some"), "stderr": OutputRef(bytes=3, tail="bad")}
+    _end_step(world, exit_code=3, **output)
+    world.command("tool", {"name": "exec", "args": {"argv": ["sleep", "9"]}})
+    world.run(0.1)
+    _end_step(world, signal=9, error="timeout", detail="60 s are over")
+    world.command("tool", {"name": "echo", "args": {"text": "x"}})
+    world.run(0.1)
+    _refuse(world)
+    world.materialize_s = 600.0
+    world.change_files()
+    world.command("sync", {"select": ["a"]})
+    world.feed(MaterializeFailed(2, "the disk is full"))
+    world.command("tool", {"name": "echo", "args": {"text": "y"}})
+    return world
+
+
+def _refuse(world: Told) -> None:
+    """Refuse the one run that is open."""
+    (run,) = world.state.executions.values()
+    world.runs[run.id].over = True
+    world.feed(RunRefused(run.id, "invalid", "there is no such workspace"))
+
+
+def _end_step(world: Told, **how: Any) -> None:
+    """End the one step of the tool that is open."""
+    (run,) = world.state.executions.values()
+    world.runs[run.id].over = True
+    result = StepResult(0, "tool", "exec", world.now, world.now, **how)
+    world.feed(StepEnded(run.id, result, {"memory": "cgroup"}))
+
+
 LIVES: tuple[Callable[[], Told], ...] = (
     a_cold_chain_converges_and_heals,
     a_failing_sync_is_suspended_and_resumed,
@@ -210,6 +257,7 @@ LIVES: tuple[Callable[[], Told], ...] = (
     locks_are_shared,
     upstreams_are_waited_for,
     timers_of_every_kind,
+    runs_end_in_other_ways,
 )
 
 
