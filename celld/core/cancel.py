@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celld.core import answer, guardrail
-from celld.core.state import Command, Execution
+from celld.core.state import Command, Execution, State
 from celld.core.turn import Turn
 from setpoint.contracts.cell import Delivered
 from setpoint.contracts.command import Cancel
@@ -21,21 +21,28 @@ def accept(turn: Turn, row: Delivered, body: Cancel) -> None:
         answer.take(turn, row)
         answer.end(turn, row.command_id, "rejected", code=refusal.code, message=refusal.detail)
         return
-    runs, waiting = _reach(turn, body, target)
+    runs, waiting_names = _reach(turn, body, target)
     answer.take(
         turn,
         row,
         cancels=[run.id for run in runs] or None,
         cancels_command=target.id if target is not None else None,
     )
-    for name in waiting:
-        _drop(turn, name)
+    for name in waiting_names:
+        if not turn.full:  # what is left of a command's is taken back when it is brought on
+            drop(turn, name)
     for run in runs:
         turn.cancel_run(run)
     answer.end(turn, row.command_id, "succeeded", cancelling=[run.id for run in runs])
 
 
-def _drop(turn: Turn, name: str) -> None:
+def waiting(state: State, command: Command) -> list[str]:
+    """Return the assets whose sync a command asked for and has not got, in the order it named them."""
+    held = {name: state.assets[name].sync for name in command.names if name in command.begun and name in state.assets}
+    return [name for name, sync in held.items() if sync and (sync.command_id, sync.phase) == (command.id, "requested")]
+
+
+def drop(turn: Turn, name: str) -> None:
     """Cancel a sync that has not started. One of the loop's own is looked at again after a cooldown, as if it had."""
     held = turn.asset(name).sync
     assert held is not None, "a sync is dropped that was not requested"

@@ -139,12 +139,13 @@ def _tool_finished(state: State, event: Event) -> State:
     return replace(state, executions=state.executions.without(event.execution_id or ""))
 
 
-def begun(state: State, command_id: str | None, name: str) -> State:
-    """Note that the sync of ``name`` was requested for a command, if it was for one that is open."""
+def begun(state: State, command_id: str | None, name: str, *, more: bool) -> State:
+    """Note that the sync of ``name`` was requested for a command, if it was for one that is open; others may follow."""
     command = state.commands.get(command_id or "")
     if command is None:
         return state
-    return _with(state, _counted(state, replace(command, begun=command.begun.with_(name, True)), (name,)))
+    command = replace(command, begun=command.begun.with_(name, True), more=more)
+    return _with(state, _counted(state, command, (name,)))
 
 
 def synced(state: State, command_id: str | None, name: str, outcome: str) -> State:

@@ -24,7 +24,8 @@ def _requested(state: State, event: Event) -> State:
         before=asset.last_evaluation.ran if data["kind"] == "drift" and asset.last_evaluation is not None else {},
         lock_at=event.at,
     )
-    return fold_command.begun(schedule.put(state, replace(asset, sync=sync)), event.command_id, asset.name)
+    state = schedule.put(state, replace(asset, sync=sync))
+    return fold_command.begun(state, event.command_id, asset.name, more=data.get("more", False))
 
 
 def _waiting(state: State, event: Event) -> State:

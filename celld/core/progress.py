@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from celld.core import answer, schedule, sync, tool, workspace
+from celld.core import answer, cancel, schedule, sync, tool, workspace
 from celld.core.fold_command import GOOD, own_outcome, runs
 from celld.core.state import Command, State
 from celld.core.turn import Turn
 from setpoint.contracts.event import NewEvent
 
 _NAMES_SHOWN: Final = 100
+_AT_ONCE_MAX: Final = 250
+"""Syncs that a command asks for, or takes back, at once: with what goes with each a decision still has room."""
+
 _MOVES: Final = frozenset(
     {
         "evaluation.completed",
@@ -40,7 +43,8 @@ def advance(turn: Turn) -> None:
             case "evaluate":
                 _evaluate(turn, command)
             case "sync":
-                if fresh or any(_concerns(event, command) for event in news):
+                unfinished = command.more or command.cancelling
+                if fresh or unfinished or any(_concerns(event, command) for event in news):
                     _sync(turn, command, news)
             case "close":
                 _close(turn, command)
@@ -80,18 +84,26 @@ def _evaluate(turn: Turn, command: Command) -> None:
 
 
 def _sync(turn: Turn, command: Command, news: list[NewEvent]) -> None:
-    """Request each name whose selected upstreams are through; those below one that failed are left out."""
+    """Request each name whose selected upstreams are through; those below one that failed are left out.
+
+    So many at a time that the decision stays within its bound: ``Command.more`` says that there are others.
+    """
+    at_once = 1 if turn.full else _AT_ONCE_MAX
     if command.cancelling:
+        for name in cancel.waiting(turn.state, command)[:at_once]:
+            cancel.drop(turn, name)
         if not any(runs(turn.state, command, name) for name in command.begun.unsorted()):
             known = {name: outcome for name in command.names if (outcome := command.outcomes.get(name)) is not None}
             answer.end(turn, command.id, "cancelled", **_summary(known))
         return
     if not command.active:
         return
-    for name in _next(turn.state, command, news):
+    names = _next(turn.state, command, [] if command.more else news)
+    for place, name in enumerate(names[:at_once], start=1):
         pair = schedule.direct_pair(turn.asset(name))
         assert pair is not None, "an asset without a sync is free to be synced"
-        sync.request(turn, name, "manual", pair[0], stages=command.stages, command_id=command.id)
+        more = place == at_once < len(names)
+        sync.request(turn, name, "manual", pair[0], stages=command.stages, command_id=command.id, more=more)
     if turn.state.commands[command.id].running:
         return
     outcomes = _outcomes(turn.state, command)

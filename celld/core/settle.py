@@ -85,7 +85,10 @@ def _start_syncs(turn: Turn, begun: set[tuple[str, str]]) -> None:
             return
         asset = turn.asset(entry[1])
         holder = lock.holder_of(turn.state, asset)
-        if sync.is_gated(asset):
+        if sync.is_forsaken(turn.state, asset):
+            _once(begun, "forsaken sync", entry[1])  # a sync that is owed may start in its place
+            sync.forsake(turn, entry[1])
+        elif sync.is_gated(asset):
             _once(begun, "withdrawal", entry[1])  # a manual sync may start in its place
             sync.withdraw(turn, entry[1], "blocked")
         elif holder is not None:

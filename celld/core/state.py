@@ -221,7 +221,8 @@ class Command(Struct, frozen=True):
 
     ``outcomes`` has what came of each name so far; for an evaluation ``left`` has the names without one, for a sync
     ``begun`` has those that were requested. ``named`` is the set of ``names``. ``unbegun``, ``running`` and ``bad``
-    (begun, over, and not well) are sets of a manual sync's names as ``State.lineage`` has them.
+    (begun, over, and not well) are sets of a manual sync's names as ``State.lineage`` has them. ``more``: names that
+    could be requested were left for the next decision.
     """
 
     id: str
@@ -238,6 +239,7 @@ class Command(Struct, frozen=True):
     execution_id: str = ""
     left: Table[bool] = Table()
     begun: Table[bool] = Table()
+    more: bool = False
     outcomes: Table[str] = Table()
     unbegun: int = 0
     running: int = 0

@@ -7,7 +7,7 @@ new triggers merge into it.
 from __future__ import annotations
 
 from celld.core import effect, fit, fruitless, guardrail, schedule
-from celld.core.state import Asset, Execution, Sync, SyncKind
+from celld.core.state import Asset, Execution, State, Sync, SyncKind
 from celld.core.turn import Turn
 
 
@@ -19,9 +19,11 @@ def request(
     *,
     stages: tuple[str, ...] = (),
     command_id: str | None = None,
+    more: bool = False,
 ) -> None:
     """Ask for the sync of an asset's pair ``index``; ``stages`` names a subset, empty means all.
 
+    ``more``: its command is to ask for others that this decision has no room for.
     The asset must have no sync in flight. A running evaluation is superseded, an older sync that is still to be
     verified ends unverified: the new verification replaces it.
     """
@@ -46,6 +48,7 @@ def request(
         takes_direct=takes,
         stages=list(chosen),
         whole=chosen == every,
+        more=more or None,
     )
 
 
@@ -122,12 +125,25 @@ def withdraw(turn: Turn, name: str, reason: str) -> None:
         turn.emit("sync.skipped", name, reason=reason)
 
 
+def forsake(turn: Turn, name: str) -> None:
+    """Take back a manual sync that was requested and has not started; its command is over."""
+    held = turn.asset(name).sync
+    assert held is not None, "a sync is forsaken that was not requested"
+    turn.emit("sync.skipped", name, command_id=held.command_id, reason="forsaken")
+
+
 def give_up(turn: Turn, name: str) -> None:
     """End a sync of which nothing runs, and nothing will: requested and not started, or still to be verified."""
     asset = turn.asset(name)
     if asset.sync is not None and is_waiting(asset, ("direct", "drift", "manual")):
         turn.emit("sync.skipped", name, command_id=asset.sync.command_id, reason="closing")
     end_unverified(turn, name)
+
+
+def is_forsaken(state: State, asset: Asset) -> bool:
+    """Tell whether the command that asked for a sync has ended before it was started: then it must not run."""
+    sync = asset.sync
+    return sync is not None and sync.kind == "manual" and (sync.command_id or "") not in state.commands
 
 
 def is_gated(asset: Asset) -> bool:

@@ -41,6 +41,7 @@ from setpoint.contracts.codec import canonical_json, sha256_hex
 from setpoint.contracts.command import lane_of
 from setpoint.contracts.event import Event, committed
 from setpoint.contracts.explain import SESSION_ROW
+from setpoint.contracts.limits import EVENTS_PER_DECISION_MAX
 from setpoint.contracts.resource.model import (
     CompiledAsset,
     CompiledSet,
@@ -267,6 +268,7 @@ class World:
         turn = work_out(before, observed, self.now)
         decision = decide(before, observed, self.now)
         assert decision.events == tuple(turn.events), "decide is not a function of its arguments"
+        assert len(decision.events) <= EVENTS_PER_DECISION_MAX, "more events than an append takes"
         if (busy := self._lock(decision)) is not None:
             self.feed(busy)
             self.feed(observed)

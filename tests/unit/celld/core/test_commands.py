@@ -8,6 +8,7 @@ import pytest
 
 from celld.core.decide import decide
 from setpoint.contracts.cell import Delivered, MaterializeFailed, Release, RunFound, StepEnded
+from setpoint.contracts.limits import EVENTS_PER_DECISION_MAX
 from setpoint.contracts.run import StepResult
 from tests.sim.world import World, asset, pair, project
 
@@ -408,6 +409,55 @@ def test_a_sync_that_is_cancelled_while_it_is_verified_ends_with_its_verificatio
     world.run(120)
     assert world.counts("a", head) == (1, 0)
     assert world.counts("b", head) == (0, 0)
+
+
+def many() -> World:
+    """Return a world with more assets than a decision may have events; their files are still being prepared."""
+    world = World()
+    world.materialize_s = 5.0
+    names = (f"n{i:04d}" for i in range(EVENTS_PER_DECISION_MAX + 100))
+    world.apply(project(*(asset(name, labels={"all": "yes"}) for name in names), max_sync_concurrency=1))
+    return world
+
+
+def test_a_sync_of_thousands_is_asked_for_in_several_decisions_whatever_comes_between() -> None:
+    world = many()
+    command_id = world.command("sync", {"select": ["label:all"]})
+    assert 0 < len(world.events("sync.requested")) < EVENTS_PER_DECISION_MAX
+    world.command("halt")
+    world.run(0.1)
+    assert len(world.events("sync.requested")) == EVENTS_PER_DECISION_MAX + 100
+    assert not world.state.commands[command_id].more
+
+
+def test_a_sync_of_thousands_that_wait_for_a_slot_is_cancelled_and_none_of_them_starts() -> None:
+    world = many()
+    command_id = world.command("sync", {"select": ["label:all"]})
+    world.run(1)
+    world.command("cancel", {"command_id": command_id})
+    world.command("halt")
+    world.run(1)
+    assert outcome(world, command_id)[0] == "cancelled"
+    assert len(world.events("sync.cancelled")) == EVENTS_PER_DECISION_MAX + 100
+    assert world.state.requested.first() is None
+
+
+def test_a_sync_whose_command_failed_before_it_could_start_does_not_run_later() -> None:
+    world = ready(asset("a"), asset("b"))
+    world.materialize_s = 600.0
+    world.change_files()
+    command_id = world.command("sync", {"select": ["a"]})
+    world.feed(MaterializeFailed(2, "the disk is full"))
+    assert outcome(world, command_id)[0] == "failed"
+    world.materialize_s = 0.0
+    head = world.head
+    world.change_files()
+    world.run(60)
+    assert [event.data for event in world.events("sync.skipped", "a", head)] == [{"reason": "forsaken"}]
+    assert world.counts("a", head) == (0, 0)
+    again = world.command("sync", {"select": ["a"]})
+    world.run(60)
+    assert outcome(world, again)[0] == "succeeded"
 
 
 def test_an_apply_cannot_be_cancelled() -> None:
