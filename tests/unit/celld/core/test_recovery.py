@@ -199,6 +199,25 @@ def test_a_verification_that_was_interrupted_is_made_up_for_and_the_sync_is_not_
     assert world.counts("b") == (1, 1)
 
 
+def test_a_verification_that_was_lost_is_repeated_in_full_even_below_a_blocked_upstream() -> None:
+    upstream = asset("a", auto_sync_on_drift=False)
+    world = World(project(upstream, asset("b", "a", pairs=[pair("c0", "c1")])), all_ready=True)
+    world.run(20)
+    world.drift("a")
+    world.command("evaluate", {"select": ["a"]})
+    world.run(5)
+    world.evaluate_s["b"] = 10.0
+    world.command("sync", {"select": ["b"]})
+    world.run(17)
+    head = world.head
+    world.crash(lambda execution_id: "interrupted")
+    world.run(30)
+    assert world.known() == {"a": "drifted", "b": "ready"}
+    (again,) = world.events("evaluation.started", "b", head)
+    assert (again.data["why"], again.data["conditions"]) == ("verification", ["c0", "c1"])
+    assert [event.data["verified"] for event in world.events("sync.succeeded", "b", head)] == [True]
+
+
 def test_a_tool_of_unknown_outcome_fails_and_is_not_repeated() -> None:
     world = World()
     command_id = world.command("tool", {"name": "exec", "args": {"argv": ["date"]}})

@@ -94,6 +94,22 @@ def test_what_matches_nothing_is_answered_with_the_nearest(selector: str, said: 
 
 
 @pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ("zzz", "there is no asset 'zzz'"),
+        ("label:zzz", "no asset has the label 'zzz'"),
+        ("label:n1=zzz", "no asset has the label 'n1' with the value 'zzz'"),
+    ],
+)
+def test_among_many_that_are_all_unlike_it_nothing_more_is_said(selector: str, said: str) -> None:
+    names = [f"n{n}" for n in range(20)]
+    labels = {name: {f"n{n}": f"v{m}" for n in range(20)} for m, name in enumerate(names)}
+    with pytest.raises(Problem) as caught:
+        select([selector], [], graph_of({name: [] for name in names}, labels))
+    assert caught.value.detail == said
+
+
+@pytest.mark.parametrize(
     "text", ["", "+", "++", "a,", ",a", "label:", "+label:", "label:=x", "a+b+c", "1+", "+1+a", " "]
 )
 def test_what_is_no_selector_is_refused(text: str) -> None:
