@@ -223,6 +223,8 @@ def test_neither_a_file_that_is_no_text_nor_its_neighbours_are_passed_over() -> 
     found = [(fault.file, fault.code) for fault in compile_project(files).faults]
     assert found == [
         ("resources/a.yaml", "yaml.encoding"),
+        ("resources/b.yaml", "unknown-reference"),
+        ("resources/b.yaml", "unknown-reference"),
         ("resources/c.yaml", "yaml.encoding"),
         ("resources/d.yaml", "wrong-type"),
     ]
