@@ -22,13 +22,14 @@ from setpoint.contracts.resource.database import PROFILES_FILE
 from setpoint.contracts.resource.model import CompiledSet, Settings, decode, encode
 from setpoint.contracts.resource.origin import expand
 from setpoint.contracts.resource.outside import ConnectionFile, IdentityFile, OriginFile
+from setpoint.contracts.resource.pieces import read_file
 from setpoint.contracts.resource.registry import AnyFile, Located, as_named
 from setpoint.contracts.resource.resolve import resolve
 from setpoint.contracts.resource.settings import ProjectFile, to_settings
 from setpoint.contracts.resource.source import read_source
 from setpoint.contracts.resource.spec import AssetFile, ConditionOfNoType, ConditionsFile, Head, SyncFile
 from setpoint.contracts.resource.support import ignored_warnings, unsupported_faults
-from setpoint.contracts.resource.tree import Document, read_documents
+from setpoint.contracts.resource.tree import Document
 from setpoint.contracts.resource.unread import Unread
 from setpoint.contracts.resource.variable import given_faults
 
@@ -83,15 +84,15 @@ def compile_project(files: Mapping[str, bytes], variables: Mapping[str, str] = M
             said.add([source])
             unread = unread.with_file(files[path])
             continue
-        documents, found = read_documents(source)
-        documents = tuple(document for document in documents if document.value is not None)
-        said.add(found)
-        unread = unread if documents or not found else unread.with_file(files[path])
+        read = read_file(source)
+        documents = tuple(document for document in read.documents if document.value is not None)
+        said.add(read.faults)
+        unread = unread.with_file(read.unread.encode()) if read.unread else unread
         if path in SETTINGS_FILES:
             settings = _read_settings(documents, said) or settings
         else:
             located.extend(_read_resources(documents, said))
-            if not documents and not found:
+            if not documents and not read.faults:
                 message = "there is no resource in this file"
                 said.add([Fault("project.empty-file", message, path, 1, 1, hint="delete the file")])
     if said.enough:

@@ -28,10 +28,14 @@ def excerpt(value: object) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest: its path in the project and its text. Places are character offsets into ``text``."""
+    """A manifest: its path in the project and its text. Places are character offsets into ``text``.
+
+    ``first_line`` is the line of the file on which the text begins, more than 1 for a piece of it.
+    """
 
     file: str
     text: str
+    first_line: int = 1
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -41,7 +45,7 @@ class Source:
         """Return line and column of an offset, both from 1, lines as an editor counts them."""
         bounded = min(max(offset, 0), len(self.text))
         line = bisect.bisect_right(self._line_starts, bounded)
-        return line, bounded - self._line_starts[line - 1] + 1
+        return line + self.first_line - 1, bounded - self._line_starts[line - 1] + 1
 
     def fault(self, code: str, message: str, offset: int, hint: str = "") -> Fault:
         """Make the fault at an offset. The texts may hold what a tenant wrote: they are made storable."""

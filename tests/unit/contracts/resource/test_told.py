@@ -182,6 +182,12 @@ PROJECTS: dict[str, tuple[str, ...]] = {
         document("Sync", "s", "{run: {type: Command, args: !odd [x]}, lockKey: !odd k, identity: me}"),
         document("Identity", "i", "{type: env, env: {A: '${NO}', B C: x}}"),
     ),
+    "at once: a document that is no YAML": (
+        document("Sync", "maybe", "{run: {type: Command, args: [x}}"),
+        asset("{upstrems: [], onDrift: [{conditions: gone, sync: maybe}]}"),
+        "kind: 'Asset\n",
+        asset("{upstreams: [a], autoSync: x}", "b"),
+    ),
     "a server that nobody asks": (
         document("Connection", "b", "{type: postgres, host: h, database: d, user: u}"),
         asset("{connection: b}"),
