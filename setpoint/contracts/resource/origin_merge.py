@@ -30,9 +30,13 @@ class Merged(Document):
     rows: dict[str, tuple[int, ...]]
 
     def is_whole(self, path: Path) -> bool:
-        """Tell whether neither of the two has a hole in that part of the asset."""
-        part = path[:2]  # further down the two have places of their own
-        return self.overlay.is_whole(part) and self.made.is_whole(part)
+        """Tell whether whoever wrote that part of the asset has no hole there; for what two wrote, neither of them."""
+        row = self.rows.get(str(path[1])) if len(path) > 2 else None
+        if row is None or not isinstance(path[2], int):
+            return super().is_whole(path) and self.overlay.is_whole(path) and self.made.is_whole(path)
+        if row[path[2]] == _ORIGIN:
+            return self.made.is_whole(path)
+        return self.overlay.is_whole((*path[:2], row[path[2]], *path[3:]))
 
     def fault(self, code: str, message: str, path: Path, hint: str = "", *, at_key: bool = False) -> Fault:
         """Make a fault where that part of the asset was written."""

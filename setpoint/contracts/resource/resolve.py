@@ -88,6 +88,10 @@ class _Resolver:
 
     def _asset(self, document: Document, written: AssetFile) -> CompiledAsset | None:
         spec, name = written.spec, written.metadata.name
+        if self._may_be_more(document, name):
+            unsaid = {("spec", "modelName"), ("spec", "onDrift", len(spec.on_drift))}
+            unsaid |= {("spec", "connection")} if spec.connection is None else set()
+            document = replace(document, holes=document.holes | unsaid)
         faults_before = len(self.registry.faults)
         for index, upstream in enumerate(spec.upstreams):
             self.registry.find("Asset", upstream, document, ("spec", "upstreams", index), AssetFile)
@@ -118,6 +122,12 @@ class _Resolver:
             pairs=whole,
         )
         return self._sealed(document, compiled)
+
+    def _may_be_more(self, document: Document, name: str) -> bool:
+        """Tell whether an Origin may say more of an asset than what is written here, and nobody knows what."""
+        if self.registry.unread.may_make("Asset", name):
+            return True
+        return bool(self.registry.names("Origin")) and not document.is_whole(("metadata", "name"))
 
     def _counts(self, document: Document, written: AssetFile) -> bool:
         """Tell whether an asset is one of the project's: sound in its shape, and not the second of its name."""

@@ -37,8 +37,10 @@ class Unread:
 
     def may_define(self, kind: str, name: str) -> bool:
         """Tell whether a resource of this kind and name may be in what could not be read."""
-        if self.anything or name in self.words:
-            return True
+        return self.anything or name in self.words or self.may_make(kind, name)
+
+    def may_make(self, kind: str, name: str) -> bool:
+        """Tell whether an Origin that could not be read may make a resource of this kind and name."""
         if kind not in _MADE or not (self.origins or "Origin" in self.words):
             return False
         of_files = self.words if "Origin" in self.words else frozenset()

@@ -48,6 +48,7 @@ def sound() -> Documents:
     return {
         "a": resource("Asset", "a", {**spec, "evaluateCacheTtl": 0}, labels={"team": "x"}, annotations={"n": "o"}),
         "b": resource("Asset", "b", {}),
+        "overlay": resource("Asset", "shop.m", {"upstreams": ["b"], "onDrift": [copy.deepcopy(pair)]}),
         "conditions": resource("Conditions", "all", [command, query, fresh]),
         "sync": resource("Sync", "write", {**write, "orphanTimeout": "1h"}),
         "identity": resource("Identity", "me", {"type": "env", "env": {"D": "${GIVEN}"}}),
@@ -64,6 +65,7 @@ def broken() -> Documents:
     a, conditions, sync, origin = (made[name]["spec"] for name in ("a", "conditions", "sync", "origin"))
     a["upstreams"].append("gone")
     a["onDrift"].append({"conditions": "al", "sync": "wrote", "with": {"x": "{{ asset.nme }}"}})
+    made["overlay"]["spec"]["upstreams"] = ["nobody"]
     made["b"]["spec"] = {"connection": "lakes", "upstreams": ["b"], "onDrift": [{"conditions": "all"}]}
     conditions[0] |= {"run": ["test", "{{ asset.nam }}"], "identity": "you"}
     conditions[1]["query"] = "drop table x"
@@ -150,12 +152,22 @@ HANGS_ON: Mapping[str, tuple[str, ...]] = {
     "there is another condition named 'c'": ("conditions.0.name", "conditions.0.type"),
     "there is another Sync named 'write'": ("again",),
     "timezone says": ("conditions.3",),
+    "profiles.yml has no target": (
+        *(
+            "overlay.onDrift.0.conditions",
+            "origin.type",
+            "origin.connection",
+            "origin.projectDir",
+            "conditions",
+            "warehouse",
+        ),
+    ),
     "the assets depend on each other": ("b.upstreams",),
 }
 """What else than its own place a fault hangs on, by the beginning of its message: documents, and places in a spec."""
 
 MAKERS: Mapping[str, tuple[str, ...]] = {
-    "Asset": ("a", "b", "origin", "second"),
+    "Asset": ("a", "b", "overlay", "origin", "second"),
     "Conditions": ("conditions", "origin", "second"),
     "Sync": ("sync", "again", "origin", "second"),
     "Connection": ("lake", "warehouse", "server"),
@@ -172,7 +184,7 @@ def needs(key: tuple[str, str, str], own: Path) -> Iterator[tuple[str, Path]]:
     yield from ((letter, (*own[:length], "type")) for length in range(1, len(own)))
     if code == "unknown-reference":
         kind = message.removeprefix("there is no ").split()[0]
-        yield from ((maker, ("metadata", "name")) for maker in MAKERS[kind])
+        yield from ((maker, ("metadata", "name")) for maker in MAKERS.get(kind, ()))
     for row in next((rows for beginning, rows in HANGS_ON.items() if message.startswith(beginning)), ()):
         name, *way = row.replace("*", letter).split(".")
         yield from ((name, place) for place in (("kind",), ("metadata", "name")))

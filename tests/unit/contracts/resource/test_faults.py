@@ -131,6 +131,14 @@ def test_a_second_resource_of_a_name_says_where_the_first_is() -> None:
     assert (fault.code, fault.line, fault.hint) == ("duplicate-name", 18, "the first is at resources/x.yaml:8")
 
 
+def test_the_second_of_a_name_is_judged_too() -> None:
+    again = asset("{upstreams: [gone], onDrift: [{conditions: there, sync: write}]}")
+    assert [fault.code for fault in faults_of(ASSET, CONDITIONS, SYNC, again)] == [
+        "duplicate-name",
+        "unknown-reference",
+    ]
+
+
 def test_one_name_may_be_used_by_several_kinds() -> None:
     same = [text.replace("there", "a").replace("write", "a") for text in (ASSET, CONDITIONS, SYNC)]
     assert faults_of(*same) == ()

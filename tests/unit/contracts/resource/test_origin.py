@@ -365,3 +365,29 @@ def test_a_missing_identity_is_told_once_of_the_connection_and_once_of_the_origi
         ("there is no Identity 'nope'", *at(connection, "identity", CONNECTION)[1:]),
         ("there is no Identity 'nope'", *at(origin, "connection", CONNECTION, connection)[1:]),
     ]
+
+
+ASKING = (
+    API + "kind: Conditions\nmetadata: {name: k}\nspec: [{name: c, type: SQL, query: 'select {{ asset.modelName }}'}]\n"
+)
+OVERLAY = (
+    API + "kind: Asset\nmetadata: {name: shop.orders}\nspec: {onDrift: [{conditions: k}], onUpstream: shop-dbt-run}\n"
+)
+
+
+@pytest.mark.parametrize("name", ["shop.orders", "Shop.orders", "[x]"])
+def test_what_an_origin_that_cannot_be_read_would_say_of_an_asset_is_not_missed(name: str) -> None:
+    overlay = OVERLAY.replace("shop.orders", name)
+    told = [fault.code for fault in faults(SHOP, ASKING, overlay)]
+    assert told[0] == "dbt-manifest"
+    assert told[1:] == {"shop.orders": [], "Shop.orders": ["bad-name"], "[x]": ["wrong-type"]}[name]
+
+
+def test_an_asset_that_no_origin_can_make_lacks_what_it_lacks() -> None:
+    told = [fault.code for fault in faults(SHOP, ASKING, OVERLAY.replace("shop.orders", "orders"))]
+    assert told == ["dbt-manifest", "missing-field", "unknown-reference"]
+
+
+def test_every_origin_of_a_name_is_judged() -> None:
+    other = SHOP.replace("connection: warehouse", "connection: wherehouse")
+    assert [fault.code for fault in faults(SHOP, other, shop=real())] == ["duplicate-name", "unknown-reference"]
