@@ -35,6 +35,15 @@ def test_each_failure_doubles_the_cooldown_up_to_the_longest(failures: int, wait
     assert cooldown_s(Settings(), failures) == wait
 
 
+def test_resume_forgets_a_failure_of_an_asset_that_is_not_suspended_yet() -> None:
+    world = drifted(failing)
+    world.run(20)
+    assert (world.docs["a"]["failures"], world.docs["a"]["suspended"]) == (1, None)
+    world.command("resume", {"select": ["a"]})
+    assert (world.docs["a"]["failures"], world.docs["a"]["cooldown_until"]) == (0, None)
+    assert [event.data for event in world.events("asset.resumed", "a")] == [{"by": "user"}]
+
+
 def test_a_failed_stage_counts_and_the_next_attempt_waits_and_evaluates_first() -> None:
     world = drifted(failing)
     world.run(40)

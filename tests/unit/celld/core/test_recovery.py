@@ -188,6 +188,16 @@ def test_a_lost_evaluation_is_tried_again_at_once_and_then_with_back_off() -> No
     assert len(world.events("evaluation.failed", "a")) == 2
 
 
+def test_an_evaluate_outlives_an_evaluation_that_is_lost_once() -> None:
+    world = World(project(asset("a")), all_ready=True)
+    world.run(10)
+    command_id = world.command("evaluate", {"select": ["a"]})
+    world.crash(lambda execution_id: "lost")
+    world.run(10)
+    assert world.types("a").count("evaluation.failed") == 1
+    assert [end.type for end in world.ends(command_id)] == ["command.succeeded"]
+
+
 def test_a_verification_that_was_interrupted_is_made_up_for_and_the_sync_is_not_repeated() -> None:
     world = World(project(*CHAIN))
     world.run(11.5)

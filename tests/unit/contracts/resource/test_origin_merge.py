@@ -11,6 +11,7 @@ from tests.unit.contracts.resource.dbt import (
     SHOP,
     assets,
     at,
+    check,
     faults,
     manifest,
     model,
@@ -65,6 +66,7 @@ def test_the_labels_of_the_origin_stay_and_the_overlay_adds_its_own() -> None:
     overlay = OVERLAY.replace(f"name: {NAME}", f"name: {NAME}, labels: {{team: finance}}")
     asset = assets(overlay, SHOP, shop=real())[NAME]
     assert asset.labels == {"dbt/nightly": "", "dbt/finance": "", "team": "finance"}
+    assert warned(overlay) == []
 
 
 def test_a_label_of_the_origin_keeps_its_value_and_the_overlay_is_warned() -> None:
@@ -160,6 +162,20 @@ def test_faults_of_an_overlay_stand_in_it_and_faults_of_the_origin_there() -> No
         "dependency-cycle",
         *at(SHOP, "projectDir", CONNECTION, circle),
     )
+
+
+def test_what_is_of_a_wrong_type_is_not_also_told_to_be_in_vain() -> None:
+    overlay = OVERLAY.replace("spec: {}", "spec: {modelName: 5}")
+    assert [fault.code for fault in faults(overlay, SHOP, shop=real())] == ["wrong-type"]
+    assert warned(overlay) == []
+
+
+def test_what_only_the_origin_says_is_at_fault_there() -> None:
+    tests = {name: node for n in range(198) for name, node in check(f"t{n}", "model.shop.a").items()}
+    overlay = OVERLAY.replace(NAME, "shop.a")
+    (fault,) = faults(overlay, SHOP, shop=manifest(model("a") | tests))
+    assert fault.code == "too-large"
+    assert (fault.file, fault.line, fault.column) == at(SHOP, "projectDir", CONNECTION, overlay)
 
 
 def test_what_the_origin_itself_says_is_at_fault_there_for_an_overlaid_asset_too() -> None:
