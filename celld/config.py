@@ -18,7 +18,8 @@ class Config:
     told, empty for the bound address. ``brokers``: host:port each; none are needed once the host holds a token.
     ``join_token``: admits the host the first time. ``objects``: the object store, a directory. ``lease_ttl_s``: how
     long its sessions stay its own when it falls silent. ``hibernate_after_s``: after how long without an input a
-    session is put to sleep, if its next timer is as far away again.
+    session is put to sleep, if its next timer is as far away again. ``cells_per_process``: how many sessions of one
+    tenant may share a process.
     """
 
     database_url: str
@@ -31,6 +32,7 @@ class Config:
     host: str
     lease_ttl_s: float = limits.LEASE_TTL_S
     hibernate_after_s: float = limits.HIBERNATE_AFTER_S
+    cells_per_process: int = limits.CELLS_PER_PROCESS
 
 
 def from_env(environ: Mapping[str, str]) -> Config:
@@ -39,6 +41,9 @@ def from_env(environ: Mapping[str, str]) -> Config:
     hibernate_after_s = env.duration_s("SETPOINT_HIBERNATE_AFTER", limits.HIBERNATE_AFTER_S)
     if hibernate_after_s < limits.HIBERNATE_AFTER_S_MIN:
         env.faults.append(f"SETPOINT_HIBERNATE_AFTER is shorter than {limits.HIBERNATE_AFTER_S_MIN:g}s")
+    cells_per_process = int(
+        env.number("SETPOINT_CELLS_PER_PROCESS", limits.CELLS_PER_PROCESS, low=1, high=limits.CELLS_PER_PROCESS_MAX)
+    )
     state_dir = env.state_dir()
     host = environ.get("SETPOINT_HOST_ID") or host_name(environ, "celld")
     if not ids.is_name(host):
@@ -54,6 +59,7 @@ def from_env(environ: Mapping[str, str]) -> Config:
         host=host,
         lease_ttl_s=env.lease_ttl_s(),
         hibernate_after_s=hibernate_after_s,
+        cells_per_process=cells_per_process,
     )
     env.finish("celld")
     return config

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from celld.config import Config
 from celld.host import links
+from celld.host.cells import Cells
 from celld.host.orders import Orders
 from celld.host.owners import Owners
 from celld.host.rooms import Rooms
@@ -146,7 +147,7 @@ async def _own(start: _Start, link: links.Door, pool: door.Pool, lease: Lease, s
         ownership,
         committer,
         open_store(start.config.objects),
-        start.zygote,
+        Cells(start.zygote, start.config.cells_per_process),
         lease,
         sandboxes,
         start.broker,

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from celld.host import deaths
-from celld.host.cells import Cell, CellDied
+from celld.host.cells import Cell
 from celld.host.facts import Place, SessionFacts, Unfoldable
 from celld.host.inputs import Inputs, Quiet
 from celld.host.perform import perform
+from celld.host.processes import CellDied
 from celld.host.rooms import Rooms
 from celld.host.runs import Runs
 from celld.host.snapshots import Snapshots
@@ -76,9 +77,10 @@ class Life:
         restarted: bool,
         skipped: frozenset[str],
         whole_log: bool = False,
+        alone: bool = False,
     ) -> None:
         self._rooms, self._held, self._restarted, self._skipped = rooms, held, restarted, skipped
-        self._watch = watch
+        self._watch, self._alone = watch, alone
         self.facts = SessionFacts()
         self.head_seq = held.head_seq
         self.inputs = Inputs(lambda known: inbox.read(rooms.pool, held.key, known), rooms.quiet_s)
@@ -116,7 +118,7 @@ class Life:
 
         Raises the classes above, CellDied, Overflow, ZygoteDied.
         """
-        self._cell = await Cell.open(self._rooms.zygote, self._held.key.session)
+        self._cell = await self._rooms.cells.open(self._held.key, alone=self._alone)
         await self._restore(self._cell)
         self._cell.lost.add_done_callback(lambda _: self.inputs.break_off(CellDied(None)))
         self.inputs.again(frames.Owned(self._rooms.host, self._restarted))

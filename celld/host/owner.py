@@ -12,10 +12,10 @@ from typing import Final
 import prometheus_client
 
 from celld.cell.wire import EXIT_REPLAY
-from celld.host.cells import CellDied
 from celld.host.deaths import OWNED, Deaths
 from celld.host.inputs import Overflow
 from celld.host.life import CellWrong, InputRejected, Life, LogTruncated, LogUnfoldable, SessionFailed, SessionGone
+from celld.host.processes import CellDied
 from celld.host.rooms import Rooms
 from celld.host.watch import Poisonous, Watch
 from celld.plane import inbox, item, log
@@ -45,7 +45,7 @@ class Owner:
         self._deaths = Deaths()
         self._watch = Watch(rooms.pool, held, rooms.suspects)
         self._skipped: frozenset[str] = frozenset()
-        self._whole_log = False
+        self._whole_log, self._alone = False, False
         self._head_seq = held.head_seq
         self._stop, self._looked = asyncio.Event(), asyncio.Event()
         self._life: Life | None = None
@@ -105,12 +105,21 @@ class Owner:
     def _new_life(self, restarted: bool) -> Life:
         held = Held(self.held.key, self.held.epoch, self._head_seq, self.held.answered_s)
         return Life(
-            self._rooms, held, self._watch, restarted=restarted, skipped=self._skipped, whole_log=self._whole_log
+            *(self._rooms, held, self._watch),
+            restarted=restarted,
+            skipped=self._skipped,
+            whole_log=self._whole_log,
+            alone=self._alone,
         )
 
     async def _after(self, life: Life, ended: Exception) -> None:
         """Do what follows from the end of a life: the next one begins after it."""
         name = life.delivering_name()
+        self._alone = self._alone or isinstance(ended, CellDied | CellWrong)
+        if isinstance(ended, CellDied) and ended.shared:  # whose fault it was shows where each is alone
+            DEATHS.inc()
+            self._say("cell lost with others", why=str(ended), input=name)
+            return
         if life.failed_from_snapshot:  # it may be the snapshot's fault, and the log does without
             runtime.log().error("snapshot distrusted", session=self.held.key.session, why=str(ended))
             self._whole_log = True

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from celld.host.cells import Cells
 from celld.host.orders import Orders
 from celld.host.sandboxes import Sandboxes
-from celld.host.zygote import Zygote
 from celld.plane.commit import Committer
 from celld.plane.key import SessionKey
 from celld.plane.lease import Lease
@@ -31,7 +31,7 @@ class Rooms:
     ownership: Ownership
     committer: Committer
     store: ObjectStore
-    zygote: Zygote
+    cells: Cells
     lease: Lease
     sandboxes: Sandboxes
     broker: BrokerLink

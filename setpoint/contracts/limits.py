@@ -72,6 +72,8 @@ SNAPSHOT_RELEASE_EVENTS_MIN: Final = 32  # a shorter tail is folded faster than 
 SNAPSHOT_BYTES_MAX: Final = 32 * MIB
 HIBERNATE_AFTER_S: Final = 30.0  # without an input, and only if the next timer is as far away again
 HIBERNATE_AFTER_S_MIN: Final = 0.05
+CELLS_PER_PROCESS: Final = 1
+CELLS_PER_PROCESS_MAX: Final = 64
 WAKE_AHEAD_S_MAX: Final = 366 * 24 * 3600.0
 
 # Frames between processes

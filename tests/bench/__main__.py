@@ -9,11 +9,12 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import append, converge, core, failover, hibernate, latency, sse
+from tests.bench import append, cells, converge, core, failover, hibernate, latency, sse
 from tests.bench.report import Report, show
 
 BENCHES: dict[str, tuple[str, Callable[[], Iterator[Report]]]] = {
     "append": ("events a second through 64 cells into the log, beside pgbench on the same server", append.run),
+    "cells": ("1, 4 and 16 sessions in a process: CPU, memory, and how soon a sleeping session wakes", cells.run),
     "core": ("cost of a decision against the size of the session, and of a replay", core.run),
     "converge": ("a chain, a fan and 500 assets to Ready, through the whole stack, beside nagi-cli", converge.run),
     "failover": ("cell hosts killed and frozen, Postgres killed: how long sessions stand still", failover.run),

@@ -63,12 +63,12 @@ def run(rounds: int = _ROUNDS, commands: int = _COMMANDS) -> Iterator[Report]:
         ours: list[_Drained] = []
         theirs: list[Inserted] = []
         for _ in range(rounds):
-            ours.append(asyncio.run(_drain(stack, commands)))
+            ours.append(asyncio.run(drain(stack, commands)))
             theirs.append(pgbench.insert(CLIENTS, _PGBENCH_S, ours[-1].data_bytes))
     yield _report(ours, theirs)
 
 
-async def _drain(stack: World, commands: int) -> _Drained:
+async def drain(stack: World, commands: int) -> _Drained:
     """Fill the inboxes of all sessions and watch them become empty."""
     cluster = stack.stack.cluster
     assert cluster is not None

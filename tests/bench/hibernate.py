@@ -49,9 +49,9 @@ def run(count: int = SESSIONS, woken: int = WOKEN) -> Iterator[Report]:
         begun = time.monotonic()
         sessions = _create(stack, count)
         created_s = time.monotonic() - begun
-        stack.until(lambda: not _cells(stack), "all sessions sleep", within_s=_LIMIT_S)
+        stack.until(lambda: not cells(stack), "all sessions sleep", within_s=_LIMIT_S)
         asleep = _watch(stack)
-        seen, logged = _wake_some(stack, Random(1).sample(sessions, woken))
+        seen, logged = wake_some(stack, Random(1).sample(sessions, woken))
     yield _report(count, created_s, empty_mib, asleep, seen, logged)
 
 
@@ -74,7 +74,7 @@ def _create(stack: World, count: int) -> list[str]:
     return found
 
 
-def _cells(stack: World) -> list[int]:
+def cells(stack: World) -> list[int]:
     """Return the processes of sessions: whatever the zygote has forked."""
     return [cell for zygote in children(stack.pid("celld")) for cell in children(zygote)]
 
@@ -87,10 +87,10 @@ def _watch(stack: World) -> _Asleep:
     threading.Event().wait(_SPAN_S)
     span_s = time.monotonic() - begun
     used = [now - then for now, then in zip((cpu_s([celld]), cpu_s([postgres])), before, strict=True)]
-    return _Asleep(len(_cells(stack)), _mib(celld), used[1] / span_s, used[0] / span_s)
+    return _Asleep(len(cells(stack)), _mib(celld), used[1] / span_s, used[0] / span_s)
 
 
-def _wake_some(stack: World, sessions: list[str]) -> tuple[list[float], list[float]]:
+def wake_some(stack: World, sessions: list[str]) -> tuple[list[float], list[float]]:
     """Return how many milliseconds after the 202 the first event was seen, and was written by the log's own time."""
     seen, logged = [], []
     api = _client(stack)

@@ -106,11 +106,20 @@ class Celld(Process):
             return answer
 
     def cells(self) -> dict[str, int]:
-        """Return session -> pid of the cells of this host, as process titles tell."""
-        zygotes = [pid for pid, (parent, title) in titles().items() if parent == self.pid and title.endswith("zygote")]
+        """Return session -> pid of the cells that have a process to themselves, as process titles tell."""
+        return {title: pid for pid, title in self._titled().items() if not title.startswith("of tenant ")}
+
+    def shared(self) -> dict[int, str]:
+        """Return pid -> tenant of the processes that sessions share."""
+        titled = self._titled().items()
+        return {pid: title.removeprefix("of tenant ") for pid, title in titled if title.startswith("of tenant ")}
+
+    def _titled(self) -> dict[int, str]:
+        found = titles()
+        zygotes = [pid for pid, (parent, title) in found.items() if parent == self.pid and title.endswith("zygote")]
         return {
-            title.removeprefix("setpoint: cell "): pid
-            for pid, (parent, title) in titles().items()
+            pid: title.removeprefix("setpoint: cell ")
+            for pid, (parent, title) in found.items()
             if parent in zygotes and title.startswith("setpoint: cell ")
         }
 

@@ -15,6 +15,7 @@ def test_good_settings_have_the_documented_defaults() -> None:
     config = from_env(GOOD)
     assert (config.listen, config.lease_ttl_s, config.brokers) == (("127.0.0.1", 8082), 10.0, ())
     assert (config.host, config.state_dir, config.objects) == ("cell-1", Path("/tmp/x"), "/tmp/x/objects")
+    assert config.cells_per_process == 1
 
 
 def test_brokers_are_a_list_and_secrets_come_from_files(tmp_path: Path) -> None:
@@ -25,9 +26,11 @@ def test_brokers_are_a_list_and_secrets_come_from_files(tmp_path: Path) -> None:
             "SETPOINT_STATE_DIR": str(tmp_path),
             "SETPOINT_BROKERS": "a:1, b:2,",
             "SETPOINT_LEASE_TTL": "3s",
+            "SETPOINT_CELLS_PER_PROCESS": "4",
         }
     )
     assert (config.database_url, config.brokers, config.lease_ttl_s) == ("postgresql://from-file", ("a:1", "b:2"), 3.0)
+    assert config.cells_per_process == 4
 
 
 def test_all_faults_are_said_at_once_and_the_exit_code_is_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,9 +42,11 @@ def test_all_faults_are_said_at_once_and_the_exit_code_is_two(capsys: pytest.Cap
                 "SETPOINT_LEASE_TTL": "1h",
                 "SETPOINT_HOST_ID": "No Name",
                 "SETPOINT_OBJECTS": "s3://bucket",
+                "SETPOINT_CELLS_PER_PROCESS": "65",
             }
         )
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    for word in ("SETPOINT_DATABASE_URL", "SETPOINT_LISTEN", "SETPOINT_LEASE_TTL", "SETPOINT_HOST_ID", "s3://bucket"):
+    settings = ("DATABASE_URL", "LISTEN", "LEASE_TTL", "HOST_ID", "CELLS_PER_PROCESS")
+    for word in (*(f"SETPOINT_{name}" for name in settings), "s3://bucket"):
         assert word in said
