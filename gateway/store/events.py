@@ -50,13 +50,11 @@ class AssetPage:
 async def page(database: Database, tenant_id: str, session_id: str, after: int, limit: int, bytes_max: int) -> Page:
     """Return the events after a seq, oldest first, at most ``limit`` and about ``bytes_max`` bytes of them."""
 
-    async def query(connection: door.Connection) -> Page:
-        rows = await connection.fetch(_SQL["page"], tenant_id, session_id, after, limit, bytes_max)
-        assert rows, "the caller has found the session, and sessions are never deleted"
-        found = tuple(_event(session_id, row) for row in rows if row["seq"] is not None)
-        return Page(found, rows[0]["head_seq"], rows[0]["state"])
-
-    return await database.read(tenant_id, query)
+    values = (tenant_id, session_id, after, limit, bytes_max)
+    rows = await database.call(lambda pool: pool.fetch(_SQL["page"], *values))
+    assert rows, "the caller has found the session, and sessions are never deleted"
+    found = tuple(_event(session_id, row) for row in rows if row["seq"] is not None)
+    return Page(found, rows[0]["head_seq"], rows[0]["state"])
 
 
 async def heads(database: Database, watched: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:

@@ -19,6 +19,7 @@ LEFT_OUT: Final = {
     "sweep_sandboxes": "as sweep_cells",
     "sweep_tokens": "admission of hosts happens before anything of a session",
     "schema_version": "one version at a time",
+    "tenant_log": "what the edge shows of a log; its owner reads the same by log_page",
 }
 
 

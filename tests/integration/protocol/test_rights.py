@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrations.door import Pool, tenant_transaction
+from migrations.door import Pool, connect, tenant_transaction
 from migrations.outcome import BadInput, Forbidden, Unavailable
 from tests.integration.protocol.world import World, new_id
 
@@ -23,6 +23,7 @@ GRANTS = {
         "cell_candidates",
         "break_lock",
         "recover_session",
+        "tenant_log",
     },
     "setpoint_broker": {
         *("host_dead", "dead_hosts", "sandbox_register", "sandbox_seen", "sandbox_gone", "sandboxes", "hosts"),
@@ -36,6 +37,9 @@ GRANTS = {
         *("cell_candidates", "keys", "host_told", "delivery_note", "delivery_left"),
     },
 }
+
+AS_THE_CALLER = {"tenant_log"}
+"""Functions that have no rights of their own: row-level security shows them what their caller may see."""
 
 
 async def busy_session(w: World, tenant: str) -> None:
@@ -136,7 +140,7 @@ async def test_every_function_is_pinned_owned_by_the_functions_role_and_closed_t
     )
     assert len(rows) > 30
     for row in rows:
-        assert row["definer"] and row["owner"] == "setpoint_fn", row
+        assert row["definer"] == (row["name"] not in AS_THE_CALLER) and row["owner"] == "setpoint_fn", row
         assert "search_path=setpoint, pg_temp" in row["config"], row
         assert not row["public"], row
 
@@ -154,6 +158,42 @@ async def test_every_table_of_a_tenant_has_forced_security_and_a_key_that_starts
     assert len(rows) >= 15
     for row in rows:
         assert row["forced"] and row["first"] == "tenant_id" and row["owner"] == "setpoint_migrate", row
+
+
+TENANT_LOG = "SELECT seq, head_seq FROM setpoint.tenant_log($1, $2, 0, 100, 100000)"
+
+
+async def test_the_log_in_one_turn_is_of_that_tenant_alone_and_its_eyes_are_closed_again(w: World) -> None:
+    mine, other = await w.owned(), await w.owned()
+    await w.write(mine)
+    await w.write(other)
+    async with w.gateway.connection() as connection:
+        for _ in range(2):
+            rows = await connection.fetch(TENANT_LOG, mine.session.tenant, mine.session.id)
+            assert [row["seq"] for row in rows] == list(range(1, mine.head + 1))
+            assert await connection.fetch(TENANT_LOG, mine.session.tenant, other.session.id) == []
+            assert await connection.fetch(TENANT_LOG, None, other.session.id) == []
+            assert await connection.fetch("SELECT seq FROM setpoint.events") == [], "outlived its transaction"
+
+
+async def test_the_log_in_one_turn_is_under_row_level_security(w: World) -> None:
+    """Where the policy shows nothing, the function shows nothing: it has no eyes but its caller's."""
+    mine = await w.owned()
+    async with connect(w.database.admin_dsn) as admin:
+        await admin.execute("BEGIN")
+        await admin.execute("ALTER POLICY tenant ON setpoint.events USING (tenant_id IS NULL)")
+        await admin.execute("SET LOCAL ROLE setpoint_gateway")
+        (row,) = await admin.fetch(TENANT_LOG, mine.session.tenant, mine.session.id)
+        assert (row["seq"], row["head_seq"]) == (None, mine.head)
+        await admin.execute("ROLLBACK")
+        await admin.execute("BEGIN")
+        await admin.execute("ALTER POLICY tenant ON setpoint.session_heads USING (tenant_id IS NULL)")
+        await admin.execute("SET LOCAL ROLE setpoint_gateway")
+        assert await admin.fetch(TENANT_LOG, mine.session.tenant, mine.session.id) == []
+        await admin.execute("ROLLBACK")
+    for pool in (w.celld, w.broker):
+        with pytest.raises(Forbidden):
+            await pool.fetch(TENANT_LOG, mine.session.tenant, mine.session.id)
 
 
 async def test_no_role_is_superuser_or_bypasses_security(w: World) -> None:
