@@ -26,8 +26,9 @@ class Joined(Generic[K, V]):
             task = asyncio.create_task(start())
             self._under_way[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
-        # Shielded: a client that goes away must not take the others' answer with it.
-        return await asyncio.shield(task)
+        # Not the task itself: a client that goes away must not take the others' answer with it.
+        await asyncio.wait((task,))
+        return task.result()
 
     def _ended(self, key: K, task: asyncio.Task[V]) -> None:
         self._under_way.pop(key, None)

@@ -22,6 +22,7 @@ from migrations.outcome import BadInput, Retry, Unavailable, Unknown, of_sqlstat
 CONNECT_S_MAX: Final = 5.0
 CLOSE_S_MAX: Final = 5.0
 _READ_ONLY: Final = "25006"
+_AT_HAND_S: Final = 1.0
 _SQL: Final = named.beside(__file__)
 
 Row = asyncpg.Record
@@ -88,54 +89,137 @@ class Connection:
 
 
 class Pool:
-    """At most ``size`` connections of one role. The short forms run one statement each, in a transaction of its own."""
+    """At most ``size`` connections of one role. The short forms run one statement each, in a transaction of its own.
+
+    A connection that comes back clean stays at hand for a moment: to give it to the driver's pool and to ask for it
+    again takes longer than most statements, and the answer of the statement waits for it.
+    """
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._at_hand: list[Any] = []
+        self._asking = 0
+        self._tidy: asyncio.TimerHandle | None = None
+        self._returning: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Borrow a connection; waits while all are out. Raises Unavailable when none can be made."""
-        with _meaning(connecting=True):
-            raw = await self._raw.acquire()
+        async with self._lent(self._take() or await self._ask()) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _lent(self, raw: Any) -> AsyncIterator[Connection]:
+        """Lend a connection for the length of the block, and keep it at hand when it comes back clean."""
+        is_clean = False
         try:
             yield Connection(raw)
+            is_clean = True
         except Unavailable as error:
-            if error.sqlstate == _READ_ONLY:
-                raw.terminate()  # to a server that was demoted: the next one may lead to its successor
+            self._leave_if_demoted(raw, error)
             raise
         finally:
-            # A connection that cannot be given back is cut by the driver; what was done on it stands all the same.
-            lost = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-            with contextlib.suppress(*lost):
-                await self._raw.release(raw)
+            if not (is_clean and self._keep(raw)):
+                await self._release(raw)
+
+    @staticmethod
+    def _leave_if_demoted(raw: Any, error: Unavailable) -> None:
+        """End a connection to a server that was demoted: the next one may lead to its successor."""
+        if error.sqlstate == _READ_ONLY:
+            raw.terminate()
+
+    def _take(self) -> Any | None:
+        """Return a connection that is at hand."""
+        while self._at_hand:
+            raw = self._at_hand.pop()
+            if _is_whole(raw):
+                return raw
+            with contextlib.suppress(asyncpg.InterfaceError):
+                raw.terminate()  # the server has gone: the driver hears that its place is free, or has heard
+        return None
+
+    async def _ask(self) -> Any:
+        """Ask the driver's pool, which makes connections and knows how many there may be."""
+        self._asking += 1
+        try:
+            with _meaning(connecting=True):
+                return await self._raw.acquire()
+        finally:
+            self._asking -= 1
+
+    def _keep(self, raw: Any) -> bool:
+        """Keep a connection at hand, unless somebody waits for the driver to get it back or it is not what it was."""
+        if self._asking or self._raw.is_closing() or not _is_whole(raw):
+            return False
+        self._at_hand.append(raw)
+        if self._tidy is None:
+            self._tidy = asyncio.get_running_loop().call_later(_AT_HAND_S, self._give_back)
+        return True
+
+    def _give_back(self) -> None:
+        """Give what is at hand to the driver, which ends what is not used for long."""
+        if self._tidy is not None:
+            self._tidy.cancel()
+        self._tidy = None
+        for raw in self._at_hand:
+            task = asyncio.get_running_loop().create_task(self._release(raw))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+        self._at_hand.clear()
+
+    async def _release(self, raw: Any) -> None:
+        # A connection that cannot be given back is cut by the driver; what was done on it stands all the same.
+        lost = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+        with contextlib.suppress(*lost):
+            await self._raw.release(raw)
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """Run one statement and return all its rows."""
-        async with self.connection() as connection:
-            return await connection.fetch(sql, *args)
+        rows: list[Row] = await self._statement("fetch", sql, args)
+        return rows
 
     async def fetchrow(self, sql: str, *args: object) -> Row | None:
         """Run one statement and return its first row, or None."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(sql, *args)
+        row: Row | None = await self._statement("fetchrow", sql, args)
+        return row
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """Run one statement and return the first column of its first row, or None."""
-        async with self.connection() as connection:
-            return await connection.fetchval(sql, *args)
+        return await self._statement("fetchval", sql, args)
 
     async def execute(self, sql: str, *args: object) -> None:
         """Run one statement for its effect."""
-        async with self.connection() as connection:
-            await connection.execute(sql, *args)
+        await self._statement("execute", sql, args)
+
+    async def _statement(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
+        """Do what ``connection`` does around one statement, in fewer turns: every command passes here four times."""
+        raw = self._take()
+        if raw is None:
+            async with self.connection() as connection:
+                return await getattr(connection, method)(sql, *args)
+        is_clean = False
+        try:
+            with _meaning():
+                answer = await getattr(raw, method)(sql, *args)
+            is_clean = True
+        except Unavailable as error:
+            self._leave_if_demoted(raw, error)
+            raise
+        finally:
+            if not (is_clean and self._keep(raw)):
+                await self._release(raw)
+        return answer
 
     def cut(self) -> None:
         """End all connections at once without a word to the server; calls under way raise Unknown. Nothing is after."""
+        if self._tidy is not None:
+            self._tidy.cancel()
+        self._at_hand.clear()
         self._raw.terminate()
 
     async def close(self) -> None:
         """Close all connections; those still busy after CLOSE_S_MAX are cut. Idempotent."""
+        self._give_back()
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
                 await self._raw.close()
@@ -196,6 +280,14 @@ class _Plain(asyncpg.Connection):
 
     def get_reset_query(self) -> str:
         return ""
+
+
+def _is_whole(raw: Any) -> bool:
+    """Tell whether a borrowed connection is open and outside a transaction."""
+    try:
+        return not (raw.is_closed() or raw.is_in_transaction())
+    except asyncpg.InterfaceError:  # it broke, and the driver has taken it away
+        return False
 
 
 async def _settle(raw: Any) -> None:

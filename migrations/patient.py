@@ -74,11 +74,10 @@ class PatientPool:
         self._calls += 1
         task = asyncio.ensure_future(self._attempts(query))
         task.add_done_callback(self._ended)
-        try:
-            async with asyncio.timeout(within_s):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise Away("the database did not answer in time") from None
+        done, _ = await asyncio.wait((task,), timeout=within_s)  # takes nothing back, whatever becomes of the caller
+        if not done:
+            raise Away("the database did not answer in time")
+        return task.result()
 
     def _ended(self, task: asyncio.Future[T]) -> None:
         self._calls -= 1
