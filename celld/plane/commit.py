@@ -85,7 +85,7 @@ class Committer:
         """
         while True:
             await self._filled.wait()
-            if patience_s:
+            if patience_s and self._queue:  # else one that was free has taken it all
                 await asyncio.sleep(patience_s)
             batch = take_batch(self._queue, lambda waiting: len(waiting.item.body))
             if not self._queue:

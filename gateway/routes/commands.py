@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -66,6 +67,7 @@ async def enqueue(
     )
     failpoints.hit("gateway.enqueue.after")
     edge.links.poke(tenant_id, session_id, queued.owner_host)
+    await asyncio.sleep(0)  # the poke leaves before the answer is made: the owner works meanwhile
     headers = {"Location": f"/v1/sessions/{session_id}/commands/{queued.accepted.command_id}"}
     if queued.replayed:
         headers["Idempotency_Replayed"] = "true"
