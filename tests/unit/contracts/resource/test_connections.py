@@ -182,6 +182,7 @@ def test_a_profile_that_is_not_there_names_the_nearest() -> None:
     assert only(connection("{type: dbt, profile: shop}"), files={"profiles.yml": odd}).message == "type is not text"
     fault = only(connection("{type: dbt, profile: empty}"), files={"profiles.yml": PROFILES})
     assert (fault.code, "target 'default'" in fault.message) == ("unknown-reference", True)
+    assert (fault.file, fault.line, fault.column) == ("resources/x.yaml", 4, 28)
 
 
 @pytest.mark.parametrize("profiles", ["- a\n", "", "a: [\n", "a: 1\na: 2\n", "--- {}\n--- {}\n", "shop: {target: [x]}"])

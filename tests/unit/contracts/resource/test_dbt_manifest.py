@@ -122,7 +122,8 @@ def test_an_origin_makes_a_bounded_number_of_assets() -> None:
         SHOP,
         shop=manifest({f"seed.shop.s{n}": {"resource_type": "seed", "name": f"s{n}"} for n in range(ASSETS_MAX + 1)}),
     )
-    assert (fault.code, fault.file) == ("too-large", "resources/all.yaml")
+    assert fault.code == "too-large"
+    assert (fault.file, fault.line, fault.column) == at(SHOP, "spec", CONNECTION)
 
 
 def test_that_nothing_looks_again_is_said_once_of_the_origin_and_not_with_an_interval() -> None:
