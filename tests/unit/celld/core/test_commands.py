@@ -502,6 +502,17 @@ def test_close_cancels_what_runs_and_then_gives_the_session_up() -> None:
     assert Release("close") in decide(world.state, later, world.now).effects
 
 
+def test_close_ends_an_evaluation_that_runs() -> None:
+    world = World(project(asset("a")))
+    world.evaluate_s["a"] = 600.0
+    world.run(1)
+    close = world.command("close")
+    world.run(2)
+    assert [event.data["reason"] for event in world.events("evaluation.failed", "a")] == ["superseded"]
+    assert outcome(world, close)[0] == "succeeded"
+    assert not len(world.state.executions)
+
+
 def test_close_ends_a_sync_whose_verification_was_lost() -> None:
     world = ready(asset("a"))
     world.evaluate_s["a"] = 600.0
