@@ -24,6 +24,7 @@ from setpoint.contracts.codec import FrameRefused, Unpacker
 
 PROCESSES: Final = prometheus_client.Gauge("setpoint_celld_cell_processes", "Processes that cells run in")
 _EXIT_S: Final = 1.0
+_SOON_S: Final = 0.003
 _unpack: Final = Unpacker(frames.FromCell)
 
 
@@ -116,12 +117,13 @@ class _Pipe(asyncio.Protocol):
         self._gone()
 
     def write(self, content: bytes, *, soon: bool = False) -> None:
-        """Write, after all that waits; ``soon``: in this turn of the loop, with what may follow it.
+        """Write, after all that waits; ``soon``: in a moment, with what may follow it.
 
-        Most decisions are followed by the next input at once: two frames in one write wake the cell once.
+        Most decisions are followed by the next input at once: two frames in one write wake the cell once. And while it
+        does not compute, those who wait for what was committed have the cores.
         """
         if not self._waiting and soon:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_later(_SOON_S, self._flush)
         self._waiting += content
         if not soon:
             self._flush()
@@ -132,6 +134,7 @@ class _Pipe(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it after all that was written."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -200,7 +203,7 @@ class CellProcess:
         self.kill()
 
     def write(self, content: bytes, *, soon: bool = False) -> None:
-        """Write an encoded frame; ``soon``: with what may follow it in this turn of the loop."""
+        """Write an encoded frame; ``soon``: in a moment, with what may follow it."""
         self._pipe.write(content, soon=soon)
 
     async def writable(self) -> None:
