@@ -113,6 +113,7 @@ async def test_a_log_that_cannot_be_folded_fails_its_session_alone(w: World) -> 
     poisoned, *others = await several(w, 3)
     celld = await w.celld(SETPOINT_CELLS_PER_PROCESS=FOUR)
     await restored(celld, *others)
+    await w.event(poisoned, "session.started")
     await plant(w, poisoned, "asset.ready", "{}")
     await celld.kill()
     second = await w.celld(SETPOINT_CELLS_PER_PROCESS=FOUR)

@@ -24,14 +24,11 @@ async def ends(w: World, session: Session) -> Counter[str]:
 async def plant(w: World, session: Session, kind: str, content: str) -> None:
     """Put a row into the log that no cell would have written."""
     await w.all_seeing.execute(
+        "WITH head AS (UPDATE setpoint.session_heads SET head_seq = head_seq + 1 "
+        "WHERE (tenant_id, session_id) = ($1::uuid, $2::uuid) RETURNING *) "
         "INSERT INTO setpoint.events (tenant_id, session_id, seq, at, epoch_inc, epoch, type, data) "
-        "SELECT $1, $2, head_seq + 1, now(), epoch_inc, epoch, $3, $4::text::jsonb FROM setpoint.session_heads "
-        "WHERE (tenant_id, session_id) = ($1::uuid, $2::uuid)",
+        "SELECT tenant_id, session_id, head_seq, now(), epoch_inc, epoch, $3, $4::text::jsonb FROM head",
         *(session.tenant, session.id, kind, content),
-    )
-    await w.all_seeing.execute(
-        "UPDATE setpoint.session_heads SET head_seq = head_seq + 1 WHERE (tenant_id, session_id) = ($1, $2)",
-        *(session.tenant, session.id),
     )
 
 
