@@ -28,6 +28,9 @@ from setpoint.objects import ObjectStore
 _BLOBS_AT_ONCE: Final = 4
 """Large blobs being received at a time: with 64 MiB each this bounds the memory that uploads may take."""
 
+_OPENING_MAX: Final = 4
+"""Streams that get their first page at a time: a hundred that come back at once must not delay those that are open."""
+
 _SHARE_S_MAX: Final = 20.0
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
@@ -57,6 +60,8 @@ class Streams:
     def __init__(self, most: int, each: int) -> None:
         self._most, self._each = most, each
         self._open: Counter[str] = Counter()
+        self.opening = asyncio.Semaphore(_OPENING_MAX)
+        """To be held while a stream is answered, and while its first page is read; never while a client reads."""
 
     @contextlib.contextmanager
     def one(self, tenant_id: str, sessions: int = 1) -> Iterator[None]:

@@ -7,6 +7,7 @@ is cut off and resumes with its Last-Event-ID. Only committed events are ever se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -49,7 +50,8 @@ async def follow(
     )
     tenant_id = principal(request).tenant_id
     with edge.streams.one(tenant_id, len(cursors)), edge.watcher.follow(tenant_id, cursors) as view:
-        writer = await response.prepare(request)
+        async with edge.streams.opening:
+            writer = await response.prepare(request)
         assert writer is not None, "nothing was sent before"
         _bound_buffers(request)
         _CLIENTS.inc()
@@ -136,13 +138,14 @@ class _Stream:
     async def _advance(self, session_id: str) -> bool:
         """Send the next page of a session; tells whether there was one. Raises Problem unavailable."""
         tail = self._view.tail(session_id)
-        block: Block | None = await self._edge.pages.after(
-            self._tenant_id,
-            session_id,
-            self._cursors[session_id],
-            known_seq=tail.head_seq,
-            is_one_of_several=self._is_one_of_several,
-        )
+        async with self._edge.streams.opening if session_id in self._unseen else contextlib.nullcontext():
+            block: Block | None = await self._edge.pages.after(
+                self._tenant_id,
+                session_id,
+                self._cursors[session_id],
+                known_seq=tail.head_seq,
+                is_one_of_several=self._is_one_of_several,
+            )
         assert block is not None
         self._unseen.discard(session_id)
         tail.note(block.head_seq)

@@ -38,7 +38,7 @@ class Reader:
         while True:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 await self._connection()
-            self._was_cut = True
+            self._was_cut = self.connected.is_set()  # one that was not let in yet was not cut off
             await pause(_RETRY_S)
 
     async def _connection(self) -> None:
