@@ -125,11 +125,15 @@ def merged(asset: Asset, flight: Evaluation) -> dict[str, Result]:
 def _look_left(asset: Asset, flight: Evaluation) -> Look | None:
     """Return the look that is still owed: one set later, or one that this evaluation served only in part."""
     look = asset.look
-    if look is None or look.generation > flight.generation:
-        return look
+    if look is None:
+        return None
+    whole = len(flight.conditions) == len(asset.spec.conditions())
+    if look.generation > flight.generation:
+        asked = look.why == "command" or asset.direct is not None
+        served = whole and look.seq < flight.seq and not asked
+        return replace(look, gated=True) if served else look  # who asked earlier has been answered by this one
     if asset.sync is not None and look.why != "trigger":
         return None  # what comes while a sync is in flight is answered by its verification
-    whole = len(flight.conditions) == len(asset.spec.conditions())
     return None if whole and look.seq < flight.seq else look
 
 

@@ -325,3 +325,24 @@ def test_a_run_of_an_asset_that_was_removed_and_came_back_says_nothing_of_the_ne
     assert [event.type for event in world.ends(asked)] == ["command.succeeded"]
     assert world.known() == {"a": "ready", "b": "ready"}
     assert not len(world.state.executions)
+
+
+def test_what_an_answered_evaluate_leaves_to_a_newer_generation_waits_for_the_assets_above() -> None:
+    world = World(project(asset("a"), on_change("b", "a")), all_ready=True)
+    world.run(20)
+    world.drift("b")
+    world.command("evaluate", {"select": ["b"]})
+    world.run(2)
+    assert world.docs["b"]["state"] == "syncing"
+    command_id = world.command("evaluate", {"select": ["b"]})
+    world.compiled = project(asset("a", pairs=[pair("c2")]), on_change("b", "a"))
+    world.truth["a", "c2"] = True
+    world.evaluate_s["a"] = 20.0
+    head = world.head
+    world.change_files()
+    world.run(90)
+    assert len(world.ends(command_id)) == 1
+    (above,) = world.events("evaluation.completed", "a", head)
+    verified, changed = world.events("evaluation.started", "b", head)
+    assert (verified.data["why"], changed.data["why"]) == ("verification", "change")
+    assert verified.seq < world.ends(command_id)[0].seq < above.seq < changed.seq
