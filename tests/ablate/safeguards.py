@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.ablate.ablation import Ablation, core
 
-_APPEND: Final = "migrations/versions/0015_fencing.sql"
+_APPEND: Final = "migrations/versions/0022_fewer_turns.sql"
 _LOCKS: Final = "migrations/versions/0013_locks.sql"
 
 CORE: Final[tuple[Ablation, ...]] = (
