@@ -31,6 +31,9 @@ _BLOBS_AT_ONCE: Final = 4
 _OPENING_MAX: Final = 4
 """Streams that get their first page at a time: a hundred that come back at once must not delay those that are open."""
 
+_OPENING_S_MAX: Final = 1.0
+"""For so long a stream stands in line: behind reads of a database that is away it would neither speak nor end."""
+
 _SHARE_S_MAX: Final = 20.0
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
@@ -60,8 +63,20 @@ class Streams:
     def __init__(self, most: int, each: int) -> None:
         self._most, self._each = most, each
         self._open: Counter[str] = Counter()
-        self.opening = asyncio.Semaphore(_OPENING_MAX)
-        """To be held while a stream is answered, and while its first page is read; never while a client reads."""
+        self._opening = asyncio.Semaphore(_OPENING_MAX)
+
+    @contextlib.asynccontextmanager
+    async def opening(self) -> AsyncIterator[None]:
+        """Have the block, which reads a stream's first page, wait for its turn, and go without after _OPENING_S_MAX."""
+        has_turn = False
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_OPENING_S_MAX):
+                    has_turn = await self._opening.acquire()
+            yield
+        finally:
+            if has_turn:
+                self._opening.release()
 
     @contextlib.contextmanager
     def one(self, tenant_id: str, sessions: int = 1) -> Iterator[None]:

@@ -50,8 +50,7 @@ async def follow(
     )
     tenant_id = principal(request).tenant_id
     with edge.streams.one(tenant_id, len(cursors)), edge.watcher.follow(tenant_id, cursors) as view:
-        async with edge.streams.opening:
-            writer = await response.prepare(request)
+        writer = await response.prepare(request)
         assert writer is not None, "nothing was sent before"
         _bound_buffers(request)
         _CLIENTS.inc()
@@ -138,7 +137,7 @@ class _Stream:
     async def _advance(self, session_id: str) -> bool:
         """Send the next page of a session; tells whether there was one. Raises Problem unavailable."""
         tail = self._view.tail(session_id)
-        async with self._edge.streams.opening if session_id in self._unseen else contextlib.nullcontext():
+        async with self._edge.streams.opening() if session_id in self._unseen else contextlib.nullcontext():
             block: Block | None = await self._edge.pages.after(
                 self._tenant_id,
                 session_id,
